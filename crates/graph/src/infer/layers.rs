@@ -1,0 +1,201 @@
+//! Convolutions, matrix products and pooling.
+
+use super::{BYTES, NUMBERS, Operands, TypeError, TypeRule, broadcast, error};
+use crate::{ConvAttributes, DType, Dim, GemmAttributes, MaxPoolAttributes, Pads, TensorType};
+
+pub(super) fn conv(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<TensorType, TypeError> {
+    x.typed(0, &[DType::F32])?;
+    x.typed(1, &[DType::F32])?;
+    let output = convolved(x, attributes, DType::F32)?;
+    if x.get(2).is_some() {
+        let bias = x.typed(2, &[DType::F32])?;
+        if bias.shape != output.shape[1..2] {
+            return error(TypeRule::OperandShape, format!("a bias of {} elements", output.shape[1]), bias);
+        }
+    }
+    Ok(output)
+}
+
+pub(super) fn conv_integer(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<TensorType, TypeError> {
+    let input = x.typed(0, &BYTES)?;
+    let weights = x.typed(1, &BYTES)?;
+    // ONNX allows a vector of weight zero points; ONNX Runtime's CPU kernel does not, so that no
+    // stage of ours has one.
+    scalar_zero_point(x, 2, input.dtype)?;
+    scalar_zero_point(x, 3, weights.dtype)?;
+    convolved(x, attributes, DType::I32)
+}
+
+fn scalar_zero_point(x: &Operands<'_>, slot: usize, dtype: DType) -> Result<(), TypeError> {
+    if x.get(slot).is_some() {
+        let zero_point = x.typed(slot, &[dtype])?;
+        if zero_point.rank() != 0 {
+            return error(TypeRule::OperandShape, "a scalar zero point", zero_point);
+        }
+    }
+    Ok(())
+}
+
+fn convolved(x: &Operands<'_>, attributes: &ConvAttributes, dtype: DType) -> Result<TensorType, TypeError> {
+    let (input, weights) = (x.ty(0)?, x.ty(1)?);
+    let rank = input.rank();
+    if rank < 3 || weights.rank() != rank {
+        return error(
+            TypeRule::OperandShape,
+            "x [N, C, spatial...] and w [filters, C/group, kernel...] of one rank",
+            format!("{input} and {weights}"),
+        );
+    }
+    let Some(kernel) = weights.fixed_shape() else {
+        return error(TypeRule::OperandShape, "weights of known shape", weights);
+    };
+    let group = attributes.group;
+    if group == 0 || kernel[0] % group != 0 || input.shape[1] != Dim::Fixed(kernel[1] * group) {
+        return error(
+            TypeRule::OperandShape,
+            format!("{} input channels and filters in {group} groups", kernel[1] * group),
+            format!("{input} and {weights}"),
+        );
+    }
+    let window = Window {
+        kernel: &kernel[2..],
+        strides: &attributes.strides,
+        pads: &attributes.pads,
+        dilations: &attributes.dilations,
+        ceil: false,
+    };
+    let mut shape = vec![input.shape[0].clone(), Dim::Fixed(kernel[0])];
+    shape.extend(window.slide(input)?);
+    Ok(TensorType { dtype, shape })
+}
+
+pub(super) fn max_pool(x: &Operands<'_>, attributes: &MaxPoolAttributes) -> Result<TensorType, TypeError> {
+    let input = x.typed(0, &[DType::F32, DType::U8, DType::I8])?;
+    if input.rank() < 3 {
+        return error(TypeRule::OperandShape, "x [N, C, spatial...]", input);
+    }
+    let window = Window {
+        kernel: &attributes.kernel_shape,
+        strides: &attributes.strides,
+        pads: &attributes.pads,
+        dilations: &attributes.dilations,
+        ceil: attributes.ceil_mode,
+    };
+    let mut shape = input.shape[..2].to_vec();
+    shape.extend(window.slide(input)?);
+    Ok(TensorType { dtype: input.dtype, shape })
+}
+
+/// A window that slides over the spatial axes.
+struct Window<'a> {
+    kernel: &'a [usize],
+    strides: &'a [usize],
+    pads: &'a Pads,
+    dilations: &'a [usize],
+    ceil: bool,
+}
+
+impl Window<'_> {
+    /// The spatial extents of the result.
+    fn slide(&self, input: &TensorType) -> Result<Vec<Dim>, TypeError> {
+        let spatial = input.rank() - 2;
+        let lengths = [
+            self.kernel.len(),
+            self.strides.len(),
+            self.pads.begin.len(),
+            self.pads.end.len(),
+            self.dilations.len(),
+        ];
+        if lengths.iter().any(|&length| length != spatial) {
+            return error(
+                TypeRule::Attribute,
+                format!("kernel, strides, pads and dilations for {spatial} spatial axes"),
+                format!("{lengths:?} entries"),
+            );
+        }
+        (0..spatial)
+            .map(|axis| {
+                let Dim::Fixed(extent) = input.shape[axis + 2] else {
+                    return error(TypeRule::OperandShape, "fixed spatial extents", input);
+                };
+                let (stride, dilation, kernel) =
+                    (self.strides[axis], self.dilations[axis], self.kernel[axis]);
+                if stride == 0 || dilation == 0 || kernel == 0 {
+                    return error(TypeRule::Attribute, "kernel, strides and dilations of at least 1", "0");
+                }
+                let reach = (kernel - 1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
+                let padded = extent
+                    .checked_add(self.pads.begin[axis])
+                    .and_then(|extent| extent.checked_add(self.pads.end[axis]));
+                let room = padded.zip(reach).and_then(|(padded, reach)| padded.checked_sub(reach));
+                let Some(room) = room else {
+                    return error(
+                        TypeRule::OperandShape,
+                        "a window that fits into the padded input",
+                        format!("kernel {kernel} over extent {extent}"),
+                    );
+                };
+                let mut steps = if self.ceil { room.div_ceil(stride) } else { room / stride };
+                // ONNX drops a last window that would start in the end padding.
+                if self.ceil && steps * stride >= extent + self.pads.begin[axis] {
+                    steps -= 1;
+                }
+                Ok(Dim::Fixed(steps + 1))
+            })
+            .collect()
+    }
+}
+
+pub(super) fn gemm(x: &Operands<'_>, attributes: &GemmAttributes) -> Result<TensorType, TypeError> {
+    let a = x.typed(0, &[DType::F32])?;
+    let b = x.typed(1, &[DType::F32])?;
+    if a.rank() != 2 || b.rank() != 2 {
+        return error(TypeRule::OperandShape, "two matrices", format!("{a} and {b}"));
+    }
+    let pick = |ty: &TensorType, transposed: bool| {
+        let (rows, columns) = (ty.shape[0].clone(), ty.shape[1].clone());
+        if transposed { (columns, rows) } else { (rows, columns) }
+    };
+    let (rows, inner) = pick(a, attributes.trans_a);
+    let (b_inner, columns) = pick(b, attributes.trans_b);
+    if inner != b_inner {
+        return error(TypeRule::OperandShape, format!("inner extent {inner} on both sides"), b_inner);
+    }
+    let shape = vec![rows, columns];
+    if x.get(2).is_some() {
+        let c = x.typed(2, &[DType::F32])?;
+        if broadcast(&shape, &c.shape)? != shape {
+            return error(TypeRule::OperandShape, "a c that broadcasts to the product", c);
+        }
+    }
+    Ok(TensorType { dtype: DType::F32, shape })
+}
+
+pub(super) fn matmul(x: &Operands<'_>, dtypes: &[DType]) -> Result<TensorType, TypeError> {
+    let a = x.typed(0, dtypes)?;
+    let b = x.typed(1, &[a.dtype])?;
+    product(a, b, a.dtype)
+}
+
+pub(super) fn matmul_integer(x: &Operands<'_>) -> Result<TensorType, TypeError> {
+    let a = x.typed(0, &BYTES)?;
+    let b = x.typed(1, &BYTES)?;
+    scalar_zero_point(x, 2, a.dtype)?;
+    scalar_zero_point(x, 3, b.dtype)?;
+    product(a, b, DType::I32)
+}
+
+fn product(a: &TensorType, b: &TensorType, dtype: DType) -> Result<TensorType, TypeError> {
+    debug_assert!(NUMBERS.contains(&dtype));
+    if a.rank() < 2 || b.rank() < 2 {
+        return error(TypeRule::OperandShape, "operands of rank 2 or more", format!("{a} and {b}"));
+    }
+    let (a_batch, a_matrix) = a.shape.split_at(a.rank() - 2);
+    let (b_batch, b_matrix) = b.shape.split_at(b.rank() - 2);
+    if a_matrix[1] != b_matrix[0] {
+        return error(TypeRule::OperandShape, format!("inner extent {} on both sides", a_matrix[1]), b);
+    }
+    let mut shape = broadcast(a_batch, b_batch)?;
+    shape.extend([a_matrix[0].clone(), b_matrix[1].clone()]);
+    Ok(TensorType { dtype, shape })
+}
