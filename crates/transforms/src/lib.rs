@@ -1,1 +1,9 @@
-//! Placeholder.
+//! The passes that take a quantized (QDQ) network to a graph of integers, and their driver.
+//!
+//! Each pass is one file of `passes/`, named as its type and its command-line name; its head states
+//! the algebra, shows a picture of the graph text before and after (a test runs the picture), and
+//! says what it refuses. [`apply`] drives a pass, [`pipeline`] lists them in order.
+
+mod transform;
+
+pub use transform::{Executor, Note, RewriteLog, Site, Transform, TransformError};
