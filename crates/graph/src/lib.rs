@@ -5,6 +5,7 @@ mod editor;
 mod graph;
 pub mod infer;
 mod op;
+pub mod range;
 pub mod shape_values;
 mod stage;
 mod tensor;
