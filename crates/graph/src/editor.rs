@@ -126,21 +126,35 @@ impl GraphEditor {
     }
 
     /// Gives a node another operator and other operands. Its name and its output stay; the
-    /// output's type is inferred anew by [`GraphEditor::finish`].
+    /// output's type follows at once if the operands fit, else in [`GraphEditor::finish`].
     pub fn replace_node(&mut self, node: NodeId, op: Op, inputs: impl Into<Vec<Option<ValueId>>>) {
-        let node = &mut self.graph.nodes[node.index()];
-        node.op = op;
-        node.inputs = inputs.into();
+        let changed = &mut self.graph.nodes[node.index()];
+        changed.op = op;
+        changed.inputs = inputs.into();
+        self.follow_type(node);
     }
 
     /// Puts another value into one operand slot, whatever its type; [`GraphEditor::finish`]
-    /// refuses it if the node does.
+    /// refuses it if the node does. The output's type follows as in [`GraphEditor::replace_node`].
     pub fn set_input(&mut self, node: NodeId, slot: usize, value: Option<ValueId>) {
         let inputs = &mut self.graph.nodes[node.index()].inputs;
         if inputs.len() <= slot {
             inputs.resize(slot + 1, None);
         }
         inputs[slot] = value;
+        self.follow_type(node);
+    }
+
+    /// Infers the type of one node's output anew, if its operands fit at this moment. Between two
+    /// edits they often do not; [`GraphEditor::finish`] has the last word.
+    fn follow_type(&mut self, node: NodeId) {
+        let node = &self.graph.nodes[node.index()];
+        let shape_values = self.shape_values_of(&node.inputs);
+        let operands = infer::operands(&self.graph, &node.inputs, &shape_values);
+        if let Ok(ty) = infer::output_type(&node.op, &operands) {
+            let output = node.output;
+            self.graph.values[output.index()].ty = ty;
+        }
     }
 
     /// Replaces **all** uses of `old`, graph outputs included, by a value of the same type.
