@@ -9,6 +9,7 @@ pub mod range;
 pub mod shape_values;
 mod stage;
 mod tensor;
+mod text;
 mod types;
 mod verify;
 
@@ -18,6 +19,7 @@ pub use graph::{Graph, Node, NodeId, QuantizationAnnotation, Source, Value, Valu
 pub use op::{ConvAttributes, GemmAttributes, MaxPoolAttributes, Op, Pads};
 pub use stage::{Relation, Stage};
 pub use tensor::{Array, Element, ElementCountError, Tensor};
+pub use text::ParseError;
 pub use types::{Dim, TensorType};
 pub use verify::{Verified, VerifyError, Violation, verify, verify_stage};
 

@@ -277,4 +277,44 @@ impl Op {
             Self::Max | Self::Min | Self::Concat { .. } => (1, usize::MAX),
         }
     }
+
+    /// What the operand in a slot is to the operator: `scale`, `zero_point`, `bias`, ...
+    ///
+    /// Constants are named `<output name>_<role>` after it, here and in every transform. Slots of
+    /// operators with any number of operands are `a`, `b`, `c`, ...; slots past the last one are
+    /// numbered.
+    pub fn operand_role(&self, slot: usize) -> String {
+        let roles = self.operand_roles();
+        roles.get(slot).map_or_else(|| format!("operand_{slot}"), |&role| role.to_owned())
+    }
+
+    /// The roles of the operands, in order.
+    pub const fn operand_roles(&self) -> &'static [&'static str] {
+        match self {
+            Self::Conv(_) => &["x", "w", "bias"],
+            Self::ConvInteger(_) => &["x", "w", "x_zero_point", "w_zero_point"],
+            Self::Gemm(_) => &["a", "b", "c"],
+            Self::MatMulInteger => &["a", "b", "a_zero_point", "b_zero_point"],
+            Self::QuantizeLinear { .. } | Self::DequantizeLinear { .. } => &["x", "scale", "zero_point"],
+            Self::Clip => &["x", "min", "max"],
+            Self::MatMul | Self::Add | Self::Sub | Self::Mul | Self::Div => &["a", "b"],
+            Self::Max | Self::Min | Self::Concat { .. } => &["a", "b", "c", "d"],
+            Self::Reshape { .. } => &["x", "shape"],
+            Self::Gather { .. } => &["x", "indices"],
+            Self::Slice => &["x", "starts", "ends", "axes", "steps"],
+            Self::Squeeze | Self::Unsqueeze => &["x", "axes"],
+            Self::Dropout => &["x", "ratio", "training_mode"],
+            Self::MaxPool(_)
+            | Self::Relu
+            | Self::Cast { .. }
+            | Self::LogSoftmax { .. }
+            | Self::Softmax { .. }
+            | Self::Flatten { .. }
+            | Self::Transpose { .. }
+            | Self::Identity
+            | Self::Shape { .. }
+            | Self::ArgMax { .. } => &["x"],
+            Self::Constant(_) => &[],
+        }
+    }
 }
