@@ -4,6 +4,7 @@ mod dtype;
 mod editor;
 mod graph;
 pub mod infer;
+pub mod metadata;
 mod op;
 pub mod range;
 pub mod shape_values;
