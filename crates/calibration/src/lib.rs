@@ -1,1 +1,80 @@
-//! Placeholder.
+//! Static quantization of a float network to 8-bit QDQ form.
+//!
+//! Three steps, one file each: [`plan`] decides what is quantized, [`observe`] runs the float
+//! network on training images and keeps the least and the greatest value of every such tensor,
+//! [`insert`] writes `QuantizeLinear`/`DequantizeLinear` pairs, weights and biases. The form is that
+//! of ONNX Runtime's static quantizer: u8 activations, i8 symmetric weights in `[-127, 127]`, i32
+//! biases of scale `input scale * weight scale`, pairs around `MaxPool` and `Flatten`, and no `Relu`
+//! where the u8 quantizer at zero point 0 implies it.
+//!
+//! Own choices:
+//! - the logits layer's weights are quantized per tensor and its output is not quantized, so that
+//!   the raw i32 logits share one scale;
+//! - the input's range is not observed but follows from the preprocessing;
+//! - an all-zero channel takes the layer's median scale, and no weight scale is so small that the
+//!   i32 bias exceeds `2^30`: a near-dead channel can neither divide by zero nor overflow.
+
+mod error;
+mod insert;
+mod observe;
+mod parameters;
+mod plan;
+
+use onnx2int_dataset::{Images, Normalization};
+use onnx2int_graph::{Graph, Verified};
+use serde::Serialize;
+
+pub use error::{CalibrationError, Unsupported};
+pub use parameters::{Parameters, activation_parameters, weight_scales};
+
+/// Settings of [`quantize`].
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// One weight scale for each output channel instead of one for each layer.
+    pub per_axis: bool,
+    /// Threads that run the float network.
+    pub threads: usize,
+}
+
+/// What was observed of one tensor, and the parameters that follow.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QuantizedTensor {
+    /// The tensor's name in the float graph.
+    pub name: String,
+    /// The least value seen.
+    pub least: f32,
+    /// The greatest value seen.
+    pub greatest: f32,
+    /// Real value of one unit.
+    pub scale: f32,
+    /// The integer that stands for 0.
+    pub zero_point: u8,
+}
+
+/// A quantized network.
+#[derive(Clone, Debug)]
+pub struct Quantized {
+    /// The network in QDQ form.
+    pub graph: Graph,
+    /// Every activation that was quantized, in execution order.
+    pub activations: Vec<QuantizedTensor>,
+}
+
+/// Quantizes a float network.
+///
+/// `indices` are the images of `images` that ranges are observed on; they are read in small
+/// batches, so that memory does not grow with their number.
+///
+/// # Errors
+/// Lists every node that cannot be quantized; names a tensor that is not finite on the data.
+pub fn quantize(
+    graph: Verified<'_>,
+    images: &Images,
+    indices: &[usize],
+    normalization: Normalization,
+    settings: Settings,
+) -> Result<Quantized, CalibrationError> {
+    let plan = plan::plan(graph.graph())?;
+    let observed = observe::observe(graph, &plan.observed, images, indices, normalization, settings.threads)?;
+    insert::insert(graph.graph(), &plan, &observed, normalization, settings.per_axis)
+}

@@ -1,0 +1,248 @@
+//! Writes quantizers, dequantizers, integer weights and integer biases into the graph.
+
+use std::collections::HashMap;
+
+use onnx2int_dataset::Normalization;
+use onnx2int_graph::{
+    Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata,
+};
+
+use crate::observe::Observed;
+use crate::plan::{Layer, Plan, tensor};
+use crate::{CalibrationError, Parameters, Quantized, QuantizedTensor, activation_parameters, weight_scales};
+
+pub(crate) fn insert(
+    graph: &Graph,
+    plan: &Plan,
+    observed: &Observed,
+    normalization: Normalization,
+    per_axis: bool,
+) -> Result<Quantized, CalibrationError> {
+    let mut inserter = Inserter {
+        graph,
+        plan,
+        observed,
+        normalization,
+        per_axis,
+        editor: GraphEditor::from(graph.clone()),
+        done: HashMap::new(),
+        activations: Vec::new(),
+    };
+    let layers: HashMap<NodeId, Layer> = plan.layers.iter().map(|layer| (layer.node, *layer)).collect();
+    for (id, node) in graph.nodes() {
+        let layer = layers.get(&id);
+        if layer.is_none() && !plan.carriers.contains(&id) {
+            continue;
+        }
+        let x = node.input(0).expect("layers and carriers have a first operand");
+        let input = inserter.activation(x)?;
+        inserter.editor.set_input(id, 0, Some(input.dequantized));
+        if let Some(layer) = layer {
+            inserter.constants(*layer, node, input.parameters.scale)?;
+        }
+    }
+    let Inserter { mut editor, activations, .. } = inserter;
+    editor.set_metadata(metadata::STAGE, Stage::Quantized.name());
+    editor.set_metadata(metadata::MEAN, normalization.mean.to_string());
+    editor.set_metadata(metadata::STD, normalization.std.to_string());
+    Ok(Quantized { graph: editor.finish()?, activations })
+}
+
+/// A value that went through a quantizer and a dequantizer.
+#[derive(Clone, Copy)]
+struct Activation {
+    dequantized: ValueId,
+    parameters: Parameters,
+    scale: ValueId,
+    zero_point: ValueId,
+}
+
+struct Inserter<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    observed: &'a Observed,
+    normalization: Normalization,
+    per_axis: bool,
+    editor: GraphEditor,
+    done: HashMap<ValueId, Activation>,
+    activations: Vec<QuantizedTensor>,
+}
+
+impl Inserter<'_> {
+    /// The quantized and dequantized form of a float value, made on first use.
+    fn activation(&mut self, value: ValueId) -> Result<Activation, CalibrationError> {
+        if let Some(done) = self.done.get(&value) {
+            return Ok(*done);
+        }
+        let base = self.graph.value(value).name.clone();
+        let carried = self
+            .graph
+            .producer(value)
+            .filter(|(id, _)| self.plan.carriers.contains(id))
+            .and_then(|(_, node)| self.done.get(&node.input(0)?).copied());
+        let (parameters, scale, zero_point) = match carried {
+            // Moving data changes no value, so that the same parameters hold, and the same
+            // constants are read: the pair is seen to do nothing.
+            Some(operand) => (operand.parameters, operand.scale, operand.zero_point),
+            None => {
+                let (least, greatest) = self.range(value);
+                let parameters = activation_parameters(least, greatest);
+                let Parameters { scale, zero_point } = parameters;
+                self.activations.push(QuantizedTensor { name: base.clone(), least, greatest, scale, zero_point });
+                let scale = self.constant(&format!("{base}_scale"), Tensor::scalar(scale))?;
+                let zero_point = self.constant(&format!("{base}_zero_point"), Tensor::scalar(zero_point))?;
+                (parameters, scale, zero_point)
+            }
+        };
+        let source = self.without_implied_relu(value, parameters);
+        let quantize = Op::QuantizeLinear { axis: 1 };
+        let quantized =
+            self.node(&base, "quantize", quantize, vec![Some(source), Some(scale), Some(zero_point)])?;
+        let name_of = |id| self.editor.graph().value(id).name.clone();
+        let annotation = QuantizationAnnotation { scale: name_of(scale), zero_point: name_of(zero_point) };
+        self.editor.annotate(quantized, Some(annotation));
+        let dequantize = Op::DequantizeLinear { axis: 1 };
+        let dequantized =
+            self.node(&base, "dequantize", dequantize, vec![Some(quantized), Some(scale), Some(zero_point)])?;
+        let activation = Activation { dequantized, parameters, scale, zero_point };
+        self.done.insert(value, activation);
+        Ok(activation)
+    }
+
+    /// The range of a value that is not carried: observed, or that of the preprocessing.
+    fn range(&self, value: ValueId) -> (f32, f32) {
+        if value == self.plan.input {
+            (self.normalization.apply(0), self.normalization.apply(255))
+        } else {
+            self.observed[&value]
+        }
+    }
+
+    /// A u8 quantizer at zero point 0 clips at 0: a Relu of a layer's output before it does
+    /// nothing.
+    fn without_implied_relu(&self, value: ValueId, parameters: Parameters) -> ValueId {
+        let is_layer = |id: NodeId| self.plan.layers.iter().any(|layer| layer.node == id);
+        match self.graph.producer(value) {
+            Some((_, Node { op: Op::Relu, inputs, .. })) if parameters.zero_point == 0 => inputs[0]
+                .filter(|&operand| self.graph.producer(operand).is_some_and(|(id, _)| is_layer(id)))
+                .unwrap_or(value),
+            _ => value,
+        }
+    }
+
+    /// Gives a layer integer weights and an integer bias.
+    fn constants(&mut self, layer: Layer, node: &Node, input_scale: f32) -> Result<(), CalibrationError> {
+        let weights = self.finite(node, 1)?;
+        let bias = match node.input(2) {
+            Some(_) => Some(self.finite(node, 2)?),
+            None => None,
+        };
+        let channels = weights.shape()[layer.channel_axis];
+        let inner: usize = weights.shape()[layer.channel_axis + 1..].iter().product();
+        let values = weights.as_slice::<f32>().expect("checked to be f32");
+        let channel_of = |index: usize| index / inner % channels;
+        let mut largest = vec![0.0f32; channels];
+        for (index, value) in values.iter().enumerate() {
+            let largest = &mut largest[channel_of(index)];
+            *largest = largest.max(value.abs());
+        }
+        let biases = bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
+        let per_channel = self.per_axis && !layer.logits;
+        if !per_channel {
+            largest = vec![largest.into_iter().fold(0.0, f32::max)];
+        }
+        let limits = biases.as_ref().map(|biases| match per_channel {
+            true => biases.clone(),
+            false => vec![biases.iter().fold(0.0, |largest: f32, bias| largest.max(bias.abs()))],
+        });
+        let scales = weight_scales(&largest, limits.as_deref(), input_scale);
+        let scale_of = |channel: usize| scales[if per_channel { channel } else { 0 }];
+        let quantized: Vec<i8> =
+            values.iter().enumerate().map(|(index, value)| weight(value / scale_of(channel_of(index)))).collect();
+        let quantized = Tensor::from_vec(weights.shape(), quantized).expect("one element for each weight");
+        let weights = self.dequantized_constant(node, 1, layer.channel_axis, quantized, &scales, per_channel)?;
+        self.editor.set_input(layer.node, 1, Some(weights));
+        if let Some(biases) = biases {
+            let bias_scales: Vec<f32> = scales.iter().map(|scale| input_scale * scale).collect();
+            let quantized = biases
+                .iter()
+                .enumerate()
+                .map(|(channel, &bias)| integer_bias(bias, bias_scales[if per_channel { channel } else { 0 }]))
+                .collect();
+            let bias =
+                self.dequantized_constant(node, 2, 0, Tensor::vector::<i32>(quantized), &bias_scales, per_channel)?;
+            self.editor.set_input(layer.node, 2, Some(bias));
+        }
+        Ok(())
+    }
+
+    /// A float constant operand, all of whose elements are numbers.
+    fn finite(&self, node: &Node, slot: usize) -> Result<Tensor, CalibrationError> {
+        let tensor = tensor(self.graph, node, slot).expect("the plan checked that it is constant");
+        let values = tensor.as_slice::<f32>().expect("a float layer has float constants");
+        if values.iter().all(|value| value.is_finite()) {
+            return Ok(tensor.clone());
+        }
+        let name = self.graph.operand(node, slot).map(|value| value.name.clone()).unwrap_or_default();
+        Err(CalibrationError::WeightsNotFinite { tensor: name, node: node.name.clone() })
+    }
+
+    /// An integer initializer behind a `DequantizeLinear`; gives the latter's output.
+    fn dequantized_constant(
+        &mut self,
+        node: &Node,
+        slot: usize,
+        axis: usize,
+        quantized: Tensor,
+        scales: &[f32],
+        per_channel: bool,
+    ) -> Result<ValueId, CalibrationError> {
+        let base = self.graph.operand(node, slot).expect("the operand is there").name.clone();
+        let shaped = |values: Vec<f32>| match per_channel {
+            true => Tensor::vector(values),
+            false => Tensor::scalar(values[0]),
+        };
+        let is_weight = quantized.dtype() == onnx2int_graph::DType::I8;
+        let quantized = self.constant(&format!("{base}_quantized"), quantized)?;
+        let scale = self.constant(&format!("{base}_scale"), shaped(scales.to_vec()))?;
+        let mut inputs = vec![Some(quantized), Some(scale)];
+        if is_weight {
+            let zero_point = match per_channel {
+                true => Tensor::vector(vec![0i8; scales.len()]),
+                false => Tensor::scalar(0i8),
+            };
+            inputs.push(Some(self.constant(&format!("{base}_zero_point"), zero_point)?));
+        }
+        self.node(&base, "dequantize", Op::DequantizeLinear { axis: axis as i64 }, inputs)
+    }
+
+    fn constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId, CalibrationError> {
+        let name = self.editor.unique_name(name);
+        Ok(self.editor.add_constant(&name, tensor)?)
+    }
+
+    /// A node `<base>_<verb>` with the output `<base>_<verb>d`.
+    fn node(
+        &mut self,
+        base: &str,
+        verb: &str,
+        op: Op,
+        inputs: Vec<Option<ValueId>>,
+    ) -> Result<ValueId, CalibrationError> {
+        let name = self.editor.unique_name(&format!("{base}_{verb}"));
+        let output = self.editor.unique_name(&format!("{base}_{verb}d"));
+        Ok(self.editor.add_node(&name, op, inputs, &output)?)
+    }
+}
+
+/// Rounds half to even and saturates to `[-127, 127]`.
+#[expect(clippy::cast_possible_truncation, reason = "clamped to i8 just before")]
+fn weight(value: f32) -> i8 {
+    value.round_ties_even().clamp(-127.0, 127.0) as i8
+}
+
+/// A bias in units of its scale; the scale keeps it within `2^30`.
+#[expect(clippy::cast_possible_truncation, reason = "saturates at the ends of i32, which are out of reach")]
+fn integer_bias(bias: f32, scale: f32) -> i32 {
+    (f64::from(bias) / f64::from(scale)).round_ties_even() as i32
+}
