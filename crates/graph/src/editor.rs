@@ -116,11 +116,12 @@ impl GraphEditor {
         let shape_values = self.shape_values_of(&inputs);
         let ty = infer::output_type(&op, &infer::operands(&self.graph, &inputs, &shape_values))
             .map_err(|source| EditError::Type { node: name.to_owned(), op: op.name(), source })?;
-        if !self.node_names.insert(name.to_owned()) {
+        if self.node_names.contains(name) {
             return Err(EditError::NameTaken { name: name.to_owned() });
         }
         let node = NodeId(self.graph.nodes.len() as u32);
         let output = self.add_value(output_name, ty, Source::Node(node))?;
+        self.node_names.insert(name.to_owned());
         self.graph.nodes.push(Node { name: name.to_owned(), op, inputs, output });
         Ok(output)
     }
@@ -201,10 +202,10 @@ impl GraphEditor {
         output_name: &str,
     ) -> Result<ValueId, EditError> {
         let inputs: Vec<_> = std::iter::once(value).chain(others.iter().copied()).map(Some).collect();
-        let output = self.add_node(name, op, inputs, output_name)?;
+        let output = self.add_node(name, op, inputs.clone(), output_name)?;
         let node = self.graph.nodes.len() - 1;
         self.replace_uses(value, output)?;
-        self.graph.nodes[node].inputs[0] = Some(value);
+        self.graph.nodes[node].inputs = inputs;
         Ok(output)
     }
 
@@ -222,7 +223,7 @@ impl GraphEditor {
         self.graph.outputs = outputs.into();
     }
 
-    /// Renames a value. No two values have one name.
+    /// Renames a value, in annotations too. No two values have one name.
     pub fn rename_value(&mut self, value: ValueId, name: &str) -> Result<(), EditError> {
         let current = &mut self.graph.values[value.index()].name;
         if current == name {
@@ -232,7 +233,14 @@ impl GraphEditor {
             return Err(EditError::NameTaken { name: name.to_owned() });
         }
         self.value_names.remove(current.as_str());
-        name.clone_into(current);
+        let old = std::mem::replace(current, name.to_owned());
+        for annotation in self.graph.values.iter_mut().filter_map(|value| value.annotation.as_mut()) {
+            for parameter in [&mut annotation.scale, &mut annotation.zero_point] {
+                if *parameter == old {
+                    name.clone_into(parameter);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -254,9 +262,16 @@ impl GraphEditor {
     /// Sorts, sweeps, infers every type and renumbers.
     ///
     /// Nodes come in the order in which the outputs ask for them (depth first, operands left to
-    /// right), so that the result does not depend on the order of the edits.
+    /// right), so that the result does not depend on the order of the edits. Constants that an
+    /// annotation of a kept value names are kept.
     pub fn finish(self) -> Result<Graph, EditError> {
         let order = execution_order(&self.graph)?;
+        let constants: HashMap<String, ValueId> = self
+            .graph
+            .values()
+            .filter(|(_, value)| value.constant().is_some())
+            .map(|(id, value)| (value.name.clone(), id))
+            .collect();
         let Graph { name, nodes, values, inputs, outputs, metadata } = self.graph;
         let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
         let mut values: Vec<Option<Value>> = values.into_iter().map(Some).collect();
@@ -301,6 +316,18 @@ impl GraphEditor {
             compact.nodes.push(node);
         }
         compact.outputs = outputs.iter().map(|&output| take(output, &mut compact)).collect();
+        let mut next = 0;
+        while let Some(value) = compact.values.get(next) {
+            next += 1;
+            let Some(QuantizationAnnotation { scale, zero_point }) = value.annotation.clone() else {
+                continue;
+            };
+            for parameter in [scale, zero_point] {
+                if let Some(&id) = constants.get(&parameter) {
+                    take(id, &mut compact);
+                }
+            }
+        }
         Ok(compact)
     }
 

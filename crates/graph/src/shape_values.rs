@@ -3,9 +3,9 @@
 //! Exporters compute shapes at run time (`Shape -> Gather -> Concat -> Reshape`). Following the
 //! extents symbolically gives the type of the `Reshape` even when the batch is symbolic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::{Dim, Graph, Node, Op, Tensor, ValueId};
+use crate::{DType, Dim, Graph, Node, Op, Tensor, ValueId};
 
 /// One element of a shape-like tensor: a number, or the extent of a symbolic axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,23 +51,28 @@ impl ShapeValues {
 
     /// Adds what the node's output holds, given what is known of its operands.
     pub(crate) fn visit(&mut self, graph: &Graph, node: &Node) {
-        if let Some(elements) = self.evaluate(graph, node) {
+        if graph.value(node.output).ty.rank() <= 1
+            && let Some(elements) = self.evaluate(graph, node)
+        {
             self.known.insert(node.output, elements);
         }
     }
 
     /// Adds what is known of `value`, following the nodes that make it.
     pub(crate) fn look_back(&mut self, graph: &Graph, value: ValueId) {
-        if graph.value(value).ty.dtype != crate::DType::I64 || self.known.contains_key(&value) {
-            return;
-        }
-        if let Some((_, node)) = graph.producer(value) {
-            if !matches!(node.op, Op::Shape { .. }) {
-                for &input in node.inputs.iter().flatten() {
-                    self.look_back(graph, input);
+        // An explicit stack: a long chain in a hostile file must not overflow the thread's own.
+        let mut seen = HashSet::new();
+        let mut stack = vec![(value, false)];
+        while let Some((value, operands_are_done)) = stack.pop() {
+            let Some((_, node)) = graph.producer(value) else { continue };
+            if operands_are_done {
+                self.visit(graph, node);
+            } else if graph.value(value).ty.dtype == DType::I64 && seen.insert(value) {
+                stack.push((value, true));
+                if !matches!(node.op, Op::Shape { .. }) {
+                    stack.extend(node.inputs.iter().flatten().map(|&input| (input, false)));
                 }
             }
-            self.visit(graph, node);
         }
     }
 
@@ -89,7 +94,7 @@ impl ShapeValues {
                 Some(shape.get(range)?.iter().map(ShapeElement::from).collect())
             }
             Op::Constant(tensor) => numbers(tensor),
-            Op::Identity | Op::Unsqueeze | Op::Squeeze | Op::Cast { to: crate::DType::I64 } => operand(0),
+            Op::Identity | Op::Unsqueeze | Op::Squeeze | Op::Cast { to: DType::I64 } => operand(0),
             Op::Gather { axis: 0 } => {
                 let data = operand(0)?;
                 let indices = node.input(1).and_then(|id| self.get(graph, id))?;

@@ -50,10 +50,14 @@ fn convolved(x: &Operands<'_>, attributes: &ConvAttributes, dtype: DType) -> Res
         return error(TypeRule::OperandShape, "weights of known shape", weights);
     };
     let group = attributes.group;
-    if group == 0 || kernel[0] % group != 0 || input.shape[1] != Dim::Fixed(kernel[1] * group) {
+    if group == 0 {
+        return error(TypeRule::Attribute, "at least one group", "group 0");
+    }
+    let channels = kernel[1].checked_mul(group);
+    if !kernel[0].is_multiple_of(group) || input.shape[1].fixed() != channels || channels.is_none() {
         return error(
             TypeRule::OperandShape,
-            format!("{} input channels and filters in {group} groups", kernel[1] * group),
+            format!("{group} groups of {} input channels, and filters in as many groups", kernel[1]),
             format!("{input} and {weights}"),
         );
     }
@@ -81,6 +85,15 @@ pub(super) fn max_pool(x: &Operands<'_>, attributes: &MaxPoolAttributes) -> Resu
         dilations: &attributes.dilations,
         ceil: attributes.ceil_mode,
     };
+    // A window that lies in the padding altogether has no maximum; ONNX Runtime refuses it too.
+    let pads = attributes.pads.begin.iter().chain(&attributes.pads.end);
+    if pads.zip(attributes.kernel_shape.iter().cycle()).any(|(pad, kernel)| pad >= kernel) {
+        return error(
+            TypeRule::Attribute,
+            format!("pads below the kernel shape {:?}", attributes.kernel_shape),
+            format!("{:?} and {:?}", attributes.pads.begin, attributes.pads.end),
+        );
+    }
     let mut shape = input.shape[..2].to_vec();
     shape.extend(window.slide(input)?);
     Ok(TensorType { dtype: input.dtype, shape })

@@ -126,7 +126,7 @@ impl<'a> Operands<'a> {
     /// The operand's numbers; they must be known before anything runs.
     fn numbers(&self, slot: usize) -> Result<Vec<i64>, TypeError> {
         let operand = self.required(slot)?;
-        self.typed(slot, &[DType::I64])?;
+        self.optional_parameter(slot, &[DType::I64])?;
         let numbers = operand.elements.as_ref().and_then(|elements| {
             elements
                 .iter()
@@ -182,7 +182,8 @@ pub fn output_type(op: &Op, operands: &[Option<Operand<'_>>]) -> Result<TensorTy
         Op::Slice => movement::slice(x),
         Op::Squeeze => movement::squeeze(x),
         Op::Unsqueeze => movement::unsqueeze(x),
-        Op::Identity | Op::Dropout => x.ty(0).cloned(),
+        Op::Identity => x.ty(0).cloned(),
+        Op::Dropout => dropout(x),
         Op::Constant(tensor) => Ok(TensorType::of(tensor)),
         Op::Shape { start, end } => movement::shape(x, *start, *end),
         Op::ArgMax { axis, keepdims } => movement::arg_max(x, *axis, *keepdims),
@@ -258,6 +259,25 @@ fn clip(x: &Operands<'_>) -> Result<TensorType, TypeError> {
                 return error(TypeRule::OperandShape, "a scalar bound", bound);
             }
         }
+    }
+    Ok(ty.clone())
+}
+
+fn dropout(x: &Operands<'_>) -> Result<TensorType, TypeError> {
+    let ty = x.typed(0, &[DType::F32])?;
+    for (slot, dtype) in [(1, DType::F32), (2, DType::Bool)] {
+        if x.get(slot).is_some() {
+            let parameter = x.typed(slot, &[dtype])?;
+            if parameter.rank() != 0 {
+                return error(TypeRule::OperandShape, format!("operand {slot} to be a scalar"), parameter);
+            }
+        }
+    }
+    // A network in training mode has no one result.
+    if let Some(training_mode) = x.get(2)
+        && training_mode.constant.and_then(Tensor::as_single) != Some(false)
+    {
+        return error(TypeRule::OperandConstant, "operand 2 (training_mode) to be false", training_mode.ty);
     }
     Ok(ty.clone())
 }

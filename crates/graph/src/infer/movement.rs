@@ -7,25 +7,39 @@ use crate::{DType, Dim, TensorType};
 pub(super) fn flatten(x: &Operands<'_>, axis: i64) -> Result<TensorType, TypeError> {
     let ty = x.ty(0)?;
     let axis = if axis == ty.rank() as i64 { ty.rank() } else { resolve_axis(axis, ty.rank())? };
-    let shape = vec![merged(&ty.shape[..axis]), merged(&ty.shape[axis..])];
+    let shape = vec![merged(&ty.shape[..axis])?, merged(&ty.shape[axis..])?];
     Ok(TensorType { dtype: ty.dtype, shape })
 }
 
 /// The product of extents; a symbolic one gets a name that spells the product.
-fn merged(dims: &[Dim]) -> Dim {
-    let fixed: usize = dims.iter().filter_map(Dim::fixed).product();
+fn merged(dims: &[Dim]) -> Result<Dim, TypeError> {
+    let fixed = fixed_product(dims)?;
     let symbols: Vec<_> = dims.iter().filter(|dim| dim.fixed().is_none()).map(Dim::to_string).collect();
-    match (symbols.is_empty(), fixed) {
+    Ok(match (symbols.is_empty(), fixed) {
         (true, _) | (_, 0) => Dim::Fixed(fixed),
         (false, 1) => Dim::symbol(&symbols.join("*")),
         (false, _) => Dim::symbol(&format!("{}*{fixed}", symbols.join("*"))),
+    })
+}
+
+/// The product of the extents that are known.
+fn fixed_product(dims: &[Dim]) -> Result<usize, TypeError> {
+    let mut extents = dims.iter().filter_map(Dim::fixed);
+    match extents.clone().find(|&extent| extent == 0) {
+        Some(zero) => Ok(zero),
+        None => match extents.try_fold(1_usize, usize::checked_mul) {
+            Some(product) => Ok(product),
+            None => error(TypeRule::OperandShape, "a number of elements below 2^64", format!("{dims:?}")),
+        },
     }
 }
 
 pub(super) fn reshape(x: &Operands<'_>, allow_zero: bool) -> Result<TensorType, TypeError> {
     let ty = x.ty(0)?;
     let target = x.required(1)?;
-    x.typed(1, &[DType::I64])?;
+    if x.typed(1, &[DType::I64])?.rank() != 1 {
+        return error(TypeRule::OperandShape, "a shape of rank 1", target.ty);
+    }
     let Some(elements) = &target.elements else {
         return error(TypeRule::OperandConstant, "a shape that can be followed from constants", target.ty);
     };
@@ -48,14 +62,14 @@ pub(super) fn reshape(x: &Operands<'_>, allow_zero: bool) -> Result<TensorType, 
             },
         });
     }
-    let size = |shape: &[Dim]| -> (usize, Vec<String>) {
+    let size = |shape: &[Dim]| -> Result<(usize, Vec<String>), TypeError> {
         let mut symbols: Vec<_> =
             shape.iter().filter(|dim| dim.fixed().is_none()).map(Dim::to_string).collect();
         symbols.sort();
-        (shape.iter().filter_map(Dim::fixed).product(), symbols)
+        Ok((fixed_product(shape)?, symbols))
     };
-    let (whole, mut whole_symbols) = size(&ty.shape);
-    let (part, part_symbols) = size(&shape);
+    let (whole, mut whole_symbols) = size(&ty.shape)?;
+    let (part, part_symbols) = size(&shape)?;
     let misfit =
         || error(TypeRule::OperandShape, format!("as many elements as {ty} has"), format!("{elements:?}"));
     match inferred {
@@ -73,7 +87,7 @@ pub(super) fn reshape(x: &Operands<'_>, allow_zero: bool) -> Result<TensorType, 
             }
             let mut rest: Vec<Dim> = whole_symbols.iter().map(|name| Dim::symbol(name)).collect();
             rest.push(Dim::Fixed(whole / part));
-            shape[i] = merged(&rest);
+            shape[i] = merged(&rest)?;
         }
     }
     Ok(TensorType { dtype: ty.dtype, shape })
@@ -97,13 +111,14 @@ pub(super) fn transpose(x: &Operands<'_>, perm: &[usize]) -> Result<TensorType, 
 pub(super) fn concat(x: &Operands<'_>, axis: i64) -> Result<TensorType, TypeError> {
     let first = x.ty(0)?;
     let axis = resolve_axis(axis, first.rank())?;
-    let mut extent = 0;
+    let mut extent = 0_usize;
     for slot in 0..x.0.len() {
         let ty = x.typed(slot, &[first.dtype])?;
         let fits =
             ty.rank() == first.rank() && (0..ty.rank()).all(|i| i == axis || ty.shape[i] == first.shape[i]);
-        match (fits, ty.shape.get(axis)) {
-            (true, Some(Dim::Fixed(own))) => extent += own,
+        let joined = ty.shape.get(axis).and_then(Dim::fixed).and_then(|own| extent.checked_add(own));
+        match joined {
+            Some(joined) if fits => extent = joined,
             _ => {
                 return error(
                     TypeRule::OperandShape,
@@ -122,6 +137,13 @@ pub(super) fn gather(x: &Operands<'_>, axis: i64) -> Result<TensorType, TypeErro
     let ty = x.ty(0)?;
     let indices = x.typed(1, &[DType::I64, DType::I32])?;
     let axis = resolve_axis(axis, ty.rank())?;
+    if let (Some(extent), Some(known)) =
+        (ty.shape[axis].fixed(), x.get(1).and_then(|indices| indices.constant?.to_i64_vec()))
+        && let Some(index) =
+            known.iter().find(|&&index| usize::try_from(index.max(-1 - index)).is_ok_and(|i| i >= extent))
+    {
+        return error(TypeRule::OperandShape, format!("indices within axis {axis} of {ty}"), index);
+    }
     let mut shape = ty.shape[..axis].to_vec();
     shape.extend(indices.shape.iter().cloned());
     shape.extend(ty.shape[axis + 1..].iter().cloned());
@@ -148,7 +170,7 @@ pub(super) fn slice(x: &Operands<'_>) -> Result<TensorType, TypeError> {
         let Dim::Fixed(extent) = shape[axis] else {
             return error(TypeRule::OperandShape, "a fixed extent along a sliced axis", ty);
         };
-        let Some(length) = slice_length(extent as i64, starts[i], ends[i], steps[i]) else {
+        let Some(length) = slice_length(extent, starts[i], ends[i], steps[i]) else {
             return error(TypeRule::OperandShape, "steps that are not 0", steps[i]);
         };
         shape[axis] = Dim::Fixed(length);
@@ -156,7 +178,9 @@ pub(super) fn slice(x: &Operands<'_>) -> Result<TensorType, TypeError> {
     Ok(TensorType { dtype: ty.dtype, shape })
 }
 
-fn slice_length(extent: i64, start: i64, end: i64, step: i64) -> Option<usize> {
+/// None if the step is 0.
+fn slice_length(extent: usize, start: i64, end: i64, step: i64) -> Option<usize> {
+    let extent = i64::try_from(extent).unwrap_or(i64::MAX);
     let bound = |index: i64, low: i64, high: i64| {
         (if index < 0 { index.saturating_add(extent) } else { index }).clamp(low, high)
     };
@@ -176,6 +200,14 @@ pub(super) fn squeeze(x: &Operands<'_>) -> Result<TensorType, TypeError> {
             .into_iter()
             .map(|axis| resolve_axis(axis, ty.rank()))
             .collect::<Result<Vec<_>, _>>()?,
+        // The extent of a symbolic axis may turn out to be 1, and then the rank would change.
+        None if ty.fixed_shape().is_none() => {
+            return error(
+                TypeRule::OperandCount,
+                format!("axes for {ty}, which has symbolic extents"),
+                "none",
+            );
+        }
         None => (0..ty.rank()).filter(|&axis| ty.shape[axis] == Dim::Fixed(1)).collect(),
     };
     if axes.iter().any(|&axis| ty.shape[axis] != Dim::Fixed(1)) {
@@ -212,6 +244,9 @@ pub(super) fn shape(x: &Operands<'_>, start: i64, end: Option<i64>) -> Result<Te
 pub(super) fn arg_max(x: &Operands<'_>, axis: i64, keepdims: bool) -> Result<TensorType, TypeError> {
     let ty = x.typed(0, &NUMBERS)?;
     let axis = resolve_axis(axis, ty.rank())?;
+    if ty.shape[axis] == Dim::Fixed(0) {
+        return error(TypeRule::OperandShape, format!("an element along axis {axis}"), ty);
+    }
     let mut shape = ty.shape.clone();
     if keepdims {
         shape[axis] = Dim::Fixed(1);
