@@ -1,1 +1,150 @@
-fn main() {}
+//! What needs cargo or the repository: the whole MNIST pipeline and its cross-check against other runtimes.
+//!
+//! `cargo xtask run-all` and `cargo xtask conform`; the libraries' work is done by the binary `onnx2int`, which this
+//! one builds and calls.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
+
+mod atomic_file;
+mod cargo;
+mod conform;
+mod digest;
+mod pipeline;
+mod process;
+mod runner;
+mod stamp;
+
+#[cfg(test)]
+mod runner_tests;
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use onnx2int_graph::Stage;
+
+use crate::pipeline::Settings;
+use crate::process::{Interrupt, Interrupted};
+use crate::runner::Force;
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<Interrupted>() { 130 } else { 1 })
+        }
+    }
+}
+
+/// The tasks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Train, export, quantize, transform, evaluate and report on MNIST; only what is out of date is made anew
+    RunAll(RunAll),
+    /// Compare every stage file with the ONNX checker and stock ONNX Runtime (needs Python with venv and pip)
+    Conform {
+        /// Check the files of `run-all --quick`
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+#[derive(Args)]
+struct RunAll {
+    /// A short training on a subset, for a quick check; results go to reports/mnist-quick
+    #[arg(long)]
+    quick: bool,
+    /// Epochs of training instead of the recipe's
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// The seed of initialization, shuffling and dropout
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Bits of scale_out's multipliers, for hardware with a narrow multiplier
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=24))]
+    mantissa_bits: Option<u32>,
+    /// Make everything anew, training included
+    #[arg(long, conflicts_with = "from")]
+    force: bool,
+    /// Make this stage and everything after it anew
+    #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
+    from: Option<Stage>,
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let root = repository_root();
+    let interrupt = Interrupt::install()?;
+    match &arguments.task {
+        Task::RunAll(options) => {
+            let settings = Settings {
+                quick: options.quick,
+                seed: options.seed,
+                epochs: options.epochs,
+                mantissa_bits: options.mantissa_bits,
+            };
+            let force = match options.from {
+                Some(stage) => Force::From(stage),
+                None if options.force => Force::All,
+                None => Force::Nothing,
+            };
+            runner::run_all(root, settings, force, &this_command(), interrupt)
+        }
+        Task::Conform { quick } => conform::conform(root, *quick, &this_command(), interrupt),
+    }
+}
+
+/// The folder of the workspace's Cargo.toml.
+fn repository_root() -> PathBuf {
+    let manifest_dir =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let crate_folder = PathBuf::from(manifest_dir);
+    crate_folder.ancestors().nth(2).map_or_else(|| crate_folder.clone(), PathBuf::from)
+}
+
+/// The command that started this process, for messages that say what to repeat.
+fn this_command() -> String {
+    let arguments = std::env::args().skip(1).map(|argument| process::quoted(OsStr::new(&argument)));
+    std::iter::once("cargo xtask".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+/// A stage by its name (`scale_out`), with hyphens (`scale-out`), or by the command that makes it (`quantize`).
+fn parse_stage(text: &str) -> Result<Stage, String> {
+    let named = |stage: &Stage| stage.name() == text.replace('-', "_") || stage.made_by() == text;
+    Stage::ALL.into_iter().find(named).ok_or_else(|| {
+        let names: Vec<_> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+        format!("no stage has this name; expected one of {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn stages_are_known_by_name_and_by_command() {
+        assert_eq!(parse_stage("scale-out"), Ok(Stage::ScaleOut));
+        assert_eq!(parse_stage("scale_out"), Ok(Stage::ScaleOut));
+        assert_eq!(parse_stage("quantize"), Ok(Stage::Quantized));
+        assert_eq!(parse_stage("fold-op-scales"), Ok(Stage::Folded));
+        assert!(parse_stage("octal").is_err_and(|message| message.contains("float, quantized, sanitized")));
+    }
+
+    #[test]
+    fn the_root_is_where_the_workspace_is() {
+        assert!(repository_root().join("crates/xtask/src/main.rs").is_file());
+    }
+}

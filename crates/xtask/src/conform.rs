@@ -1,0 +1,303 @@
+//! `cargo xtask conform`: every stage file in the ONNX checker and in stock ONNX Runtime, compared with ours.
+//!
+//! The comparison is `scripts/check_stages.py`; this module makes its Python environment, gives it our scores and the
+//! logits of the integer stages bit for bit, and keeps what it found in `conform.json`. Where the environment cannot
+//! be made the task fails: a check that was skipped looks like one that passed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use onnx2int_graph::Stage;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::pipeline::{self, DATA_DIR, STEM, Settings};
+use crate::process::{self, Interrupt, Stdout};
+use crate::runner::Runner;
+use crate::{atomic_file, cargo};
+
+/// The stages whose raw outputs are compared bit for bit.
+const INTEGER_STAGES: [Stage; 2] = [Stage::Integer, Stage::ScaleOut];
+
+/// Our runtimes that compute these outputs.
+const RUNTIMES: [&str; 2] = ["interpreter", "tract"];
+
+/// The version of the files that the script reads and prints.
+const FORMAT: u32 = 1;
+
+/// What this task reads from a score file.
+#[derive(Deserialize)]
+struct Score {
+    correct: u64,
+    images: u64,
+    runtime: String,
+    logits: Option<Value>,
+}
+
+/// Runs the check on the results of `run-all` or of `run-all --quick`.
+pub(crate) fn conform(
+    root: PathBuf,
+    quick: bool,
+    this_command: &str,
+    interrupt: Interrupt,
+) -> anyhow::Result<()> {
+    let settings = settings_of_last_run(&root, quick)?;
+    let tool = cargo::build(&root, &interrupt)?;
+    let mut runner = Runner::open(root.clone(), tool.clone(), settings, interrupt.clone())?;
+    if let Some(reason) = runner.first_out_of_date()? {
+        bail!("the results are out of date ({reason}); make them with {}", run_all_command(quick));
+    }
+    let check = Check { root, tool, quick, interrupt };
+    // First what can fail early.
+    let python = check.python()?;
+    let ours = check.dir().join("conform");
+    fs::create_dir_all(&ours).with_context(|| format!("cannot make the folder {ours:?}"))?;
+    let description = check.describe_ours()?;
+    atomic_file::write(&ours.join("ours.json"), &serde_json::to_vec_pretty(&description)?)?;
+    check.compare(&python, this_command)
+}
+
+fn run_all_command(quick: bool) -> &'static str {
+    if quick { "`cargo xtask run-all --quick`" } else { "`cargo xtask run-all`" }
+}
+
+/// The settings that the last run-all left, so that its files are not judged by others.
+fn settings_of_last_run(root: &Path, quick: bool) -> anyhow::Result<Settings> {
+    let path = pipeline::run_description_path(quick);
+    let bytes = fs::read(root.join(&path)).with_context(|| {
+        format!("cannot read {path:?}; make the results with {} first", run_all_command(quick))
+    })?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not the description of a run"))
+}
+
+struct Check {
+    root: PathBuf,
+    tool: PathBuf,
+    quick: bool,
+    interrupt: Interrupt,
+}
+
+impl Check {
+    fn dir(&self) -> PathBuf {
+        self.root.join(pipeline::run_dir(self.quick))
+    }
+
+    /// The interpreter of the environment that `scripts/setup_venv.sh` makes.
+    fn python(&self) -> anyhow::Result<PathBuf> {
+        let script = "scripts/setup_venv.sh";
+        println!("$ {script}");
+        let mut command = Command::new("bash");
+        command.arg(script).current_dir(&self.root);
+        let finished = process::run(&mut command, Stdout::Captured, &self.interrupt)?;
+        if !finished.status.success() {
+            bail!(
+                "{script} could not make the Python environment ({}); its message is above, and nothing was checked",
+                finished.status
+            );
+        }
+        let stdout = String::from_utf8_lossy(&finished.stdout);
+        let path = stdout.lines().map(str::trim).rfind(|line| !line.is_empty());
+        path.map(PathBuf::from).with_context(|| format!("{script} did not print the path of its Python"))
+    }
+
+    /// `ours.json`: our scores, and the raw outputs of the integer stages by every runtime.
+    fn describe_ours(&self) -> anyhow::Result<Value> {
+        let mut stages = Map::new();
+        let mut images = None;
+        for stage in Stage::ALL {
+            let score = read_score(&self.root, &pipeline::score_path(self.quick, stage))?;
+            let mut logits = Vec::new();
+            if INTEGER_STAGES.contains(&stage) {
+                for runtime in RUNTIMES {
+                    logits.push(self.dump_logits(stage, runtime, &score)?);
+                }
+            }
+            if *images.get_or_insert(score.images) != score.images {
+                bail!(
+                    "the score of {stage} is of {} images, that of the float stage of another number",
+                    score.images
+                );
+            }
+            let entry = json!({ "runtime": score.runtime, "correct": score.correct, "logits": logits });
+            stages.insert(stage.name().to_owned(), entry);
+        }
+        Ok(json!({ "format": FORMAT, "stem": STEM, "images": images, "stages": stages }))
+    }
+
+    /// Evaluates a stage anew, keeping its raw outputs, and describes their file.
+    fn dump_logits(&self, stage: Stage, runtime: &str, score: &Score) -> anyhow::Result<Value> {
+        let folder = format!("{}/conform", pipeline::run_dir(self.quick));
+        let output = format!("{folder}/{}.{runtime}.json", stage.name());
+        let model = pipeline::model_path(self.quick, stage);
+        let arguments = [
+            ["evaluate", "--model", &model].as_slice(),
+            &["--data-dir", DATA_DIR, "--runtime", runtime],
+            &["--logits-dir", &folder, "--output", &output],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+        let line = process::shell_line(&self.root, &self.tool, &arguments);
+        println!("$ {line}");
+        let mut command = Command::new(&self.tool);
+        command.args(&arguments).current_dir(&self.root);
+        let finished = process::run(&mut command, Stdout::Inherited, &self.interrupt)?;
+        if !finished.status.success() {
+            bail!("`{line}` failed ({}); its message is above", finished.status);
+        }
+        let dumped = read_score(&self.root, &output)?;
+        if dumped.correct != score.correct {
+            bail!(
+                "{stage} has {} of {} right in {runtime}, but {} in {} according to its score file",
+                dumped.correct,
+                dumped.images,
+                score.correct,
+                score.runtime
+            );
+        }
+        let mut description =
+            dumped.logits.with_context(|| format!("{output:?} does not describe its logits"))?;
+        description["runtime"] = runtime.into();
+        Ok(description)
+    }
+
+    /// Runs the script, keeps what it printed, and shows it as a table.
+    fn compare(&self, python: &Path, this_command: &str) -> anyhow::Result<()> {
+        let dir = pipeline::run_dir(self.quick);
+        let arguments = [
+            ["scripts/check_stages.py", "--models-dir", &format!("{dir}/models")].as_slice(),
+            &["--data-dir", DATA_DIR, "--stem", STEM, "--ours", &format!("{dir}/conform")],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+        println!("$ {}", process::shell_line(&self.root, python, &arguments));
+        let mut command = Command::new(python);
+        command.args(&arguments).current_dir(&self.root);
+        let finished = process::run(&mut command, Stdout::Captured, &self.interrupt)?;
+        let found: Value = serde_json::from_slice(&finished.stdout).with_context(|| {
+            format!("scripts/check_stages.py ({}) printed no result; its message is above", finished.status)
+        })?;
+        if found["format"] != FORMAT {
+            bail!(
+                "scripts/check_stages.py printed format {}; this program knows format {FORMAT}",
+                found["format"]
+            );
+        }
+        atomic_file::write(&self.dir().join("conform.json"), &serde_json::to_vec_pretty(&found)?)?;
+        println!("\n{}", table(&found)?);
+        if !finished.status.success() || found["ok"] != true {
+            bail!(
+                "the stage files do not conform; {dir}/conform.json has all failures; repeat with {this_command}"
+            );
+        }
+        println!("All {} stage files conform; {dir}/conform.json has the details.", Stage::ALL.len());
+        Ok(())
+    }
+}
+
+fn read_score(root: &Path, path: &str) -> anyhow::Result<Score> {
+    let bytes = fs::read(root.join(path)).with_context(|| format!("cannot read {path:?}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not a score file"))
+}
+
+/// One line a stage: what the checker and ONNX Runtime said, and how many logits differ in which runtime.
+fn table(found: &Value) -> anyhow::Result<String> {
+    let mut text = format!(
+        "onnx {}, onnxruntime {}, {} images\n{:<12} {:<8} {:>8} {:>8}  {:<8} {}\n",
+        found["onnx"].as_str().unwrap_or("?"),
+        found["onnxruntime"].as_str().unwrap_or("?"),
+        found["images"],
+        "stage",
+        "checker",
+        "correct",
+        "ours",
+        "verdict",
+        "differing logits"
+    );
+    for stage in Stage::ALL {
+        let entry = &found["stages"][stage.name()];
+        if entry.is_null() {
+            bail!("scripts/check_stages.py did not report the stage {stage}");
+        }
+        let verdict = if entry["ok"] == true { "ok" } else { "FAILED" };
+        let differences: Vec<String> =
+            entry["comparisons"].as_array().into_iter().flatten().map(difference).collect();
+        writeln!(
+            text,
+            "{:<12} {:<8} {:>8} {:>8}  {verdict:<8} {}",
+            stage.name(),
+            entry["checker"].as_str().unwrap_or("FAILED"),
+            entry["correct"].to_string(),
+            entry["correct_ours"].to_string(),
+            differences.join(", ")
+        )?;
+    }
+    for failure in found["failures"].as_array().into_iter().flatten() {
+        writeln!(text, "  {}", failure.as_str().unwrap_or_default())?;
+    }
+    Ok(text)
+}
+
+fn difference(comparison: &Value) -> String {
+    let runtime = comparison["runtime"].as_str().unwrap_or("?");
+    format!(
+        "{runtime} {} of {} ({} flips)",
+        comparison["differing"], comparison["logits"], comparison["flips"]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found() -> Value {
+        let stages: Map<String, Value> = Stage::ALL
+            .into_iter()
+            .map(|stage| {
+                (
+                    stage.name().to_owned(),
+                    json!({ "ok": true, "checker": "ok", "correct": 9911, "correct_ours": 9912 }),
+                )
+            })
+            .collect();
+        json!({ "format": 1, "onnx": "1.2", "onnxruntime": "1.3", "images": 10000, "stages": stages, "failures": [] })
+    }
+
+    #[test]
+    fn the_table_shows_every_stage_and_every_failure() {
+        let mut found = found();
+        found["stages"]["integer"]["ok"] = json!(false);
+        found["stages"]["integer"]["comparisons"] =
+            json!([{ "runtime": "tract", "differing": 7, "logits": 100_000, "flips": 1 }]);
+        found["failures"] = json!(["integer: tract flips 1 class"]);
+        let text = table(&found).unwrap();
+        assert!(
+            text.contains("integer      ok           9911     9912  FAILED   tract 7 of 100000 (1 flips)"),
+            "{text}"
+        );
+        assert!(text.contains("  integer: tract flips 1 class"), "{text}");
+        for stage in Stage::ALL {
+            assert!(text.contains(&format!("\n{} ", stage.name())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stage_that_was_not_checked_is_an_error() {
+        let mut found = found();
+        found["stages"].as_object_mut().unwrap().remove("pruned");
+        assert!(format!("{:#}", table(&found).unwrap_err()).contains("did not report the stage pruned"));
+    }
+
+    #[test]
+    fn without_results_it_says_how_to_make_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = settings_of_last_run(folder.path(), true).unwrap_err();
+        assert!(format!("{error:#}").contains("run-all --quick"), "{error:#}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Child processes: started, measured, and ended when the user interrupts.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use wait4::{ResUse, Wait4};
+
+/// How long a child may take to end by itself after an interrupt, which a terminal sends to it as well.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Whether the user asked to stop (Ctrl-C, SIGTERM, SIGHUP).
+#[derive(Clone, Default)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens to the signals of this process.
+    pub(crate) fn install() -> anyhow::Result<Self> {
+        let interrupt = Self::default();
+        let flag = Arc::clone(&interrupt.0);
+        ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+            .context("cannot listen for Ctrl-C")?;
+        Ok(interrupt)
+    }
+
+    pub(crate) fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The error of a run that the user stopped.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// A child that ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub status: ExitStatus,
+    /// Wall time.
+    pub elapsed: Duration,
+    /// Time on all processors.
+    pub processor_time: Duration,
+    /// The largest resident set in bytes; 0 where the system does not tell.
+    pub peak_memory: u64,
+    /// What it wrote to the standard output, if that was asked for.
+    pub stdout: Vec<u8>,
+}
+
+/// Where a child's standard output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdout {
+    Inherited,
+    Captured,
+}
+
+/// Runs a command without standard input, to its end or until the user interrupts.
+pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyhow::Result<Finished> {
+    command.stdin(Stdio::null()).stdout(match stdout {
+        Stdout::Inherited => Stdio::inherit(),
+        Stdout::Captured => Stdio::piped(),
+    });
+    let started = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let reader = child.stdout.take().map(|mut pipe| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            pipe.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    });
+    let used = wait(&mut child, interrupt)
+        .with_context(|| format!("cannot wait for {:?}", command.get_program()))?;
+    let elapsed = started.elapsed();
+    // Even a child that ended well may have ended early because of the signal that it got too.
+    if interrupt.requested() {
+        return Err(Interrupted.into());
+    }
+    let stdout = match reader {
+        Some(reader) => match reader.join() {
+            Ok(read) => {
+                read.with_context(|| format!("cannot read the output of {:?}", command.get_program()))?
+            }
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
+        None => Vec::new(),
+    };
+    let processor_time = used.rusage.utime + used.rusage.stime;
+    Ok(Finished { status: used.status, elapsed, processor_time, peak_memory: used.rusage.maxrss, stdout })
+}
+
+/// Waits in small steps, so that an interrupt is seen; a child that outlives the grace is killed.
+fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<ResUse> {
+    let mut pause = Duration::from_millis(1);
+    let mut deadline = None;
+    loop {
+        if let Some(used) = child.try_wait4()? {
+            return Ok(used);
+        }
+        if interrupt.requested() && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + GRACE) {
+            child.kill()?;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// A command as a line for a POSIX shell; the program's path is shown relative to `root` where it lies inside.
+pub(crate) fn shell_line(root: &Path, program: &Path, arguments: &[String]) -> String {
+    let program = program.strip_prefix(root).unwrap_or(program);
+    let mut line = quoted(program.as_os_str());
+    for argument in arguments {
+        line.push(' ');
+        line.push_str(&quoted(OsStr::new(argument)));
+    }
+    line
+}
+
+/// A word for a POSIX shell.
+pub(crate) fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./=:,+@%".contains(character);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_can_be_pasted() {
+        let arguments =
+            ["report".to_owned(), "--dir".to_owned(), "my reports/it's".to_owned(), String::new()];
+        let line = shell_line(
+            Path::new("/home/me/repository"),
+            Path::new("/home/me/repository/target/tool"),
+            &arguments,
+        );
+        assert_eq!(line, r"target/tool report --dir 'my reports/it'\''s' ''");
+        let outside = shell_line(Path::new("/home/me/repository"), Path::new("/cache/tool"), &[]);
+        assert_eq!(outside, "/cache/tool");
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use super::*;
+
+        fn shell(script: &str) -> Command {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        }
+
+        #[test]
+        fn output_status_and_memory_are_reported() {
+            let finished =
+                run(&mut shell("echo table; exit 3"), Stdout::Captured, &Interrupt::default()).unwrap();
+            assert_eq!(finished.stdout, b"table\n");
+            assert_eq!(finished.status.code(), Some(3));
+            assert!(finished.peak_memory > 100_000, "{} bytes", finished.peak_memory);
+            assert!(finished.processor_time < Duration::from_secs(10));
+        }
+
+        #[test]
+        fn an_interrupt_ends_a_child_that_would_not() {
+            let interrupt = Interrupt::default();
+            interrupt.request();
+            let started = Instant::now();
+            // The child replaces the shell, so that killing it leaves nothing behind.
+            let error =
+                run(&mut shell("trap '' INT; exec sleep 600"), Stdout::Inherited, &interrupt).unwrap_err();
+            assert!(error.is::<Interrupted>(), "{error:#}");
+            assert!(started.elapsed() < Duration::from_secs(60));
+        }
+
+        #[test]
+        fn a_missing_program_is_named() {
+            let error = run(&mut Command::new("no-such-onnx2int"), Stdout::Inherited, &Interrupt::default());
+            assert!(format!("{:#}", error.unwrap_err()).contains("no-such-onnx2int"));
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Runs the steps that are out of date, in order, and records what each was made from.
+//!
+//! A step's stamp is removed before the step starts and written after it ended well, so that a run that is killed at
+//! any moment leaves a state from which the next one continues.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, anyhow, bail};
+use onnx2int_graph::Stage;
+use serde_json::{Map, Value, json};
+
+use crate::digest::Digests;
+use crate::pipeline::{self, Code, Settings, Step};
+use crate::process::{self, Finished, Interrupt, Interrupted, Stdout};
+use crate::stamp::Stamp;
+use crate::{atomic_file, cargo};
+
+/// Which steps run although they are up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Force {
+    Nothing,
+    /// Those of this stage and of every later one.
+    From(Stage),
+    All,
+}
+
+impl Force {
+    fn reason(self, step: &Step) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::From(stage) => (step.stage >= stage).then(|| format!("asked for by --from {stage}")),
+            Self::All => Some("asked for by --force".to_owned()),
+        }
+    }
+}
+
+/// `cargo xtask run-all`: builds the binary, makes what is out of date, and prints the stage table.
+///
+/// `this_command` is what the user typed; a message about a failed step repeats it.
+pub(crate) fn run_all(
+    root: PathBuf,
+    settings: Settings,
+    force: Force,
+    this_command: &str,
+    interrupt: Interrupt,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let tool = cargo::build(&root, &interrupt)?;
+    let mut runner = Runner::open(root, tool, settings, interrupt)?;
+    let made = runner.make(force, this_command)?;
+    let dir = pipeline::run_dir(runner.settings.quick);
+    println!("\n{}\n", runner.table()?.trim_end());
+    println!(
+        "{} of {} steps made anew in {:.1} s; {dir}/report.md has the details, {dir}/report.timing.json the times",
+        made.len(),
+        runner.steps.len(),
+        started.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+/// The pipeline of one folder of results, which it holds locked.
+pub(crate) struct Runner {
+    root: PathBuf,
+    tool: PathBuf,
+    settings: Settings,
+    recipe: Map<String, Value>,
+    steps: Vec<Step>,
+    digests: Digests,
+    interrupt: Interrupt,
+    /// Held until the end of the process, which frees the lock however it ends.
+    _lock: File,
+}
+
+impl Runner {
+    /// Takes hold of the folder of results and lists the steps.
+    ///
+    /// Fails where another run holds it, where the data files are missing, and where `tool` does not tell its recipe.
+    pub(crate) fn open(
+        root: PathBuf,
+        tool: PathBuf,
+        settings: Settings,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        let stamps = root.join(pipeline::run_dir(settings.quick)).join(".stamps");
+        fs::create_dir_all(&stamps).with_context(|| format!("cannot make the folder {stamps:?}"))?;
+        let lock = lock(&stamps.join("lock"))?;
+        let mut digests = Digests::open(&root, &stamps.join("digests.json"));
+        let mut data = BTreeMap::new();
+        for path in pipeline::data_files(&root)? {
+            let digest = existing(&mut digests, &path)?;
+            data.insert(path, digest);
+        }
+        let recipe = recipe(&root, &tool, &settings, &interrupt)?;
+        let steps = pipeline::steps(&settings, &recipe, &data);
+        Ok(Self { root, tool, settings, recipe, steps, digests, interrupt, _lock: lock })
+    }
+
+    /// Makes what is out of date or forced, and returns the names of these steps.
+    pub(crate) fn make(&mut self, force: Force, this_command: &str) -> anyhow::Result<Vec<String>> {
+        self.describe_run()?;
+        let made = self.make_steps(force, this_command);
+        self.digests.save()?;
+        made
+    }
+
+    /// The first step that is out of date and why, if any is.
+    pub(crate) fn first_out_of_date(&mut self) -> anyhow::Result<Option<String>> {
+        for step in self.steps.clone() {
+            if let Some(path) = step.inputs.iter().find(|path| !self.root.join(path).exists()) {
+                return Ok(Some(format!("{}: {path:?} does not exist", step.name)));
+            }
+            if let Some(reason) = self.out_of_date(&step)?.1 {
+                return Ok(Some(format!("{}: {reason}", step.name)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The stage table that `onnx2int report` printed.
+    pub(crate) fn table(&self) -> anyhow::Result<String> {
+        let path = pipeline::table_path(self.settings.quick);
+        fs::read_to_string(self.root.join(&path)).with_context(|| format!("cannot read {path:?}"))
+    }
+
+    fn make_steps(&mut self, force: Force, this_command: &str) -> anyhow::Result<Vec<String>> {
+        let mut made = Vec::new();
+        for step in self.steps.clone() {
+            if self.interrupt.requested() {
+                return Err(Interrupted.into());
+            }
+            let (now, reason) = self.out_of_date(&step)?;
+            let forced = force.reason(&step);
+            let begin_anew = forced.is_some();
+            let Some(reason) = forced.or(reason) else { continue };
+            println!("{}: {reason}", step.name);
+            self.execute(&step, now, begin_anew, this_command)?;
+            made.push(step.name);
+        }
+        Ok(made)
+    }
+
+    /// What the step would be made from now, and why its stamp says that it must be.
+    fn out_of_date(&mut self, step: &Step) -> anyhow::Result<(Stamp, Option<String>)> {
+        let code = match step.code {
+            Code::Binary => Some(existing(&mut self.digests, &self.tool.to_string_lossy())?),
+            Code::Recipe => None,
+        };
+        let mut inputs = BTreeMap::new();
+        for path in &step.inputs {
+            inputs.insert(path.clone(), existing(&mut self.digests, path)?);
+        }
+        let outputs = self.output_digests(step)?;
+        let now = Stamp { code, parameters: step.parameters.clone(), inputs, outputs };
+        let reason = match Stamp::read(&self.stamp_path(step)) {
+            None => Some("not made yet, or not to its end".to_owned()),
+            Some(stamp) => stamp.out_of_date(&now),
+        };
+        Ok((now, reason))
+    }
+
+    fn execute(
+        &mut self,
+        step: &Step,
+        now: Stamp,
+        begin_anew: bool,
+        this_command: &str,
+    ) -> anyhow::Result<()> {
+        let stamp_path = self.stamp_path(step);
+        remove_if_there(&stamp_path)?;
+        for output in &step.outputs {
+            let path = self.root.join(output);
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {folder:?}"))?;
+            }
+        }
+
+        let mut arguments = step.arguments.clone();
+        arguments.extend(step.resume.filter(|_| !begin_anew).map(str::to_owned));
+        let line = process::shell_line(&self.root, &self.tool, &arguments);
+        println!("$ {line}");
+        let stdout = if step.captured.is_some() { Stdout::Captured } else { Stdout::Inherited };
+        let mut command = Command::new(&self.tool);
+        let finished =
+            process::run(command.args(&arguments).current_dir(&self.root), stdout, &self.interrupt)?;
+        let failed = |what: String| {
+            anyhow!(
+                "step {} {what}\n  to repeat this step:  {line}\n  to go on after that:  {this_command}",
+                step.name
+            )
+        };
+        if !finished.status.success() {
+            return Err(failed(format!("failed ({}); its message is above", finished.status)));
+        }
+
+        if let Some(path) = &step.captured {
+            atomic_file::write(&self.root.join(path), &finished.stdout)?;
+        }
+        let outputs = self.output_digests(step)?;
+        if let Some(path) = step.outputs.iter().find(|path| !outputs.contains_key(*path)) {
+            return Err(failed(format!("ended well but did not write {path:?}")));
+        }
+        Stamp { outputs, ..now }.write(&stamp_path)?;
+        self.record_time(step, &arguments, &finished)
+    }
+
+    fn output_digests(&mut self, step: &Step) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut outputs = BTreeMap::new();
+        for path in &step.outputs {
+            if let Some(digest) = self.digests.of_file(path)? {
+                outputs.insert(path.clone(), digest);
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Puts the step's last run into `report.timing.json`, the file of what differs from run to run.
+    fn record_time(&self, step: &Step, arguments: &[String], finished: &Finished) -> anyhow::Result<()> {
+        let seconds = finished.elapsed.as_secs_f64();
+        println!("  {seconds:.2} s, peak memory {} MB", finished.peak_memory / 1_000_000);
+        let path = self.root.join(pipeline::run_dir(self.settings.quick)).join("report.timing.json");
+        let read = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let mut timing: Map<String, Value> = read.unwrap_or_default();
+        let steps = timing.entry("steps").or_insert_with(|| json!({}));
+        steps[&step.name] = json!({
+            "command": process::shell_line(Path::new(""), Path::new("onnx2int"), arguments),
+            "seconds": milliseconds(seconds),
+            "processor_seconds": milliseconds(finished.processor_time.as_secs_f64()),
+            "peak_memory_bytes": finished.peak_memory,
+        });
+        atomic_file::write(&path, &serde_json::to_vec_pretty(&timing)?)
+    }
+
+    fn describe_run(&self) -> anyhow::Result<()> {
+        let description = pipeline::run_description(&self.settings, &self.recipe, &self.steps);
+        let path = self.root.join(pipeline::run_description_path(self.settings.quick));
+        atomic_file::write_if_changed(&path, &serde_json::to_vec_pretty(&description)?)
+    }
+
+    fn stamp_path(&self, step: &Step) -> PathBuf {
+        let dir = self.root.join(pipeline::run_dir(self.settings.quick));
+        dir.join(".stamps").join(format!("{}.json", step.name))
+    }
+}
+
+/// Seconds without the digits that mean nothing.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}
+
+/// The digest of a file that a step cannot do without.
+fn existing(digests: &mut Digests, path: &str) -> anyhow::Result<String> {
+    let digest = digests.of_file(path)?;
+    digest.with_context(|| {
+        format!("{path:?} does not exist; `cargo xtask run-all --force` makes every file anew")
+    })
+}
+
+/// Asks the binary for the settings of the training.
+fn recipe(
+    root: &Path,
+    tool: &Path,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Map<String, Value>> {
+    let arguments = pipeline::recipe_arguments(settings);
+    let line = process::shell_line(root, tool, &arguments);
+    let mut command = Command::new(tool);
+    let finished = process::run(command.args(&arguments).current_dir(root), Stdout::Captured, interrupt)?;
+    if !finished.status.success() {
+        bail!("`{line}` failed ({}); its message is above", finished.status);
+    }
+    serde_json::from_slice(&finished.stdout)
+        .with_context(|| format!("`{line}` did not print one JSON object"))
+}
+
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let open = File::options().create(true).truncate(false).write(true).open(path);
+    let file = open.with_context(|| format!("cannot open {path:?}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another run is at work on these results (it holds {path:?}); wait for it or end it")
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {path:?}")),
+    }
+}
+
+fn remove_if_there(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {path:?}"))
+        }
+        _ => Ok(()),
+    }
+}
