@@ -4,6 +4,16 @@
 //! the algebra, shows a picture of the graph text before and after (a test runs the picture), and
 //! says what it refuses. [`apply`] drives a pass, [`pipeline`] lists them in order.
 
+mod driver;
+mod edits;
+pub mod passes;
+mod pipeline;
+mod probe;
+mod qdq;
+pub mod rescale;
 mod transform;
 
+pub use driver::{Applied, DriverError, Failure, Probe, Record, apply};
+pub use pipeline::{Options, pipeline, transform_for};
+pub use probe::{ProbeError, ProbeResult, SAME_FUNCTION_TOLERANCE, WITHIN_ONE_UNIT_TOLERANCE};
 pub use transform::{Executor, Note, RewriteLog, Site, Transform, TransformError};

@@ -96,7 +96,12 @@ struct OutputQuantizer<'g> {
 }
 
 impl<'g> OutputQuantizer<'g> {
-    fn find(graph: &'g Graph, ranges: &'g Ranges, id: NodeId, node: &'g Node) -> Result<Self, TransformError> {
+    fn find(
+        graph: &'g Graph,
+        ranges: &'g Ranges,
+        id: NodeId,
+        node: &'g Node,
+    ) -> Result<Self, TransformError> {
         let refused = |rule, reason: String| TransformError::refused(rule, &node.name, reason);
         let accumulator = node
             .input(0)
@@ -112,7 +117,10 @@ impl<'g> OutputQuantizer<'g> {
         };
         let scales = graph.constant_operand(node, 1).and_then(Tensor::as_slice::<f32>);
         let Some(scales) = scales else {
-            return Err(refused("constant-scale", "expected a constant scale; run sanitize first".to_owned()));
+            return Err(refused(
+                "constant-scale",
+                "expected a constant scale; run sanitize first".to_owned(),
+            ));
         };
         let zero_points = match graph.operand(node, 2) {
             None => Some(&[0u8][..]),
@@ -132,7 +140,10 @@ impl<'g> OutputQuantizer<'g> {
             && scales.len() > 1
             && onnx2int_graph::infer::resolve_axis(axis, ty.rank()) != Ok(1)
         {
-            return Err(refused("scale-along-channels", format!("expected a scale along axis 1, found axis {axis}")));
+            return Err(refused(
+                "scale-along-channels",
+                format!("expected a scale along axis 1, found axis {axis}"),
+            ));
         }
         let range = ranges.get(accumulator).expect("an i32 value has a range");
         let after_relu =
@@ -230,7 +241,11 @@ impl<'g> OutputQuantizer<'g> {
 }
 
 /// Makes the integer operand of each final `DequantizeLinear` the output in its place.
-fn keep_raw_logits(graph: &Graph, editor: &mut GraphEditor, log: &mut RewriteLog) -> Result<(), TransformError> {
+fn keep_raw_logits(
+    graph: &Graph,
+    editor: &mut GraphEditor,
+    log: &mut RewriteLog,
+) -> Result<(), TransformError> {
     let mut outputs = graph.outputs().to_vec();
     for output in &mut outputs {
         let Some((_, node)) = graph.producer(*output) else { continue };

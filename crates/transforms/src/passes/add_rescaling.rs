@@ -1,0 +1,295 @@
+//! Makes the input uint8: a `DequantizeLinear` takes the place of preprocessing and input quantizer.
+//!
+//! Preprocessing maps a pixel `p` to `v = (p/255 - mean)/std = s (p - z)` with `s = 1/(255 std)` and
+//! `z = 255 mean`; the input quantizer maps `v` to `round(v/s_q) + z_q`. Where its scale and zero
+//! point follow from the preprocessing, the two undo each other, and the pixel is the code: all 256
+//! are tried. What a zero point that is no integer loses (mean 0.1307 is 33.33/255), quantization
+//! has lost before.
+//!
+//! ```text
+//! Before  meta onnx2int.mean = "0"
+//!         meta onnx2int.std = "1"
+//!         in %x: f32[N,1,5,5]
+//!         %q: u8[N,1,5,5] = QuantizeLinear(%x, 0.003921569, 0u8)
+//!         %d: f32[N,1,5,5] = DequantizeLinear(%q, 0.003921569, 0u8)
+//! After   in %x: u8[N,1,5,5]
+//!         %d: f32[N,1,5,5] = DequantizeLinear(%x, 0.003921569, 0u8)
+//!         annotate %x scale=d_scale zero_point=d_zero_point
+//! out     %d
+//! ```
+//!
+//! # Equivalence
+//! The same function of the pixels, bit for bit, with the quantizer's own scale and zero point.
+//! Others (`--scale`, `--zero-point`) are judged by accuracy; each bias of a layer that reads the
+//! input is then quantized anew, so that its scale stays `i_scale * w_scale`.
+//!
+//! # Refuses
+//! An input that is not quantized to uint8 by one per-tensor quantizer (`input-quantizer`); a model
+//! that does not tell its preprocessing (`normalization-unknown`); pixels that the quantizer gives
+//! another code (`pixel-codes`); a scale more than 1 % or a zero point more than 1 from the
+//! preprocessing's (`rescaling-far-off`); a bias that does not fit anew (`bias-range`).
+
+use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::{
+    DType, Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Relation, Stage, Tensor, ValueId,
+    Verified,
+};
+
+use crate::edits::{set_constant, set_constant_named};
+use crate::qdq::{DequantizedConstant, Layer, Parameters, origins};
+use crate::{Executor, RewriteLog, Transform, TransformError};
+
+/// How far from the preprocessing's own scale one asked for may be, as a part of it.
+const SCALE_LEEWAY: f64 = 1e-2;
+/// How far from the preprocessing's own zero point one asked for may be.
+const ZERO_POINT_LEEWAY: f64 = 1.0;
+
+/// The `add-rescaling` transform; see the file's head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddRescaling {
+    /// The scale of the input, if not the input quantizer's own.
+    pub scale: Option<f32>,
+    /// The zero point of the input, if not the input quantizer's own.
+    pub zero_point: Option<u8>,
+}
+
+impl Transform for AddRescaling {
+    fn makes(&self) -> Stage {
+        Stage::Rescaled
+    }
+
+    fn relation(&self) -> Relation {
+        if self.scale.is_some() || self.zero_point.is_some() {
+            return Relation::Accuracy;
+        }
+        self.makes().relation()
+    }
+
+    fn rewrite(
+        &self,
+        graph: Verified<'_>,
+        _executor: &dyn Executor,
+        log: &mut RewriteLog,
+    ) -> Result<Graph, TransformError> {
+        let site = find_site(&graph)?;
+        let mut editor = GraphEditor::from(graph.graph().clone());
+        let normalization = Normalization::of(&graph);
+        if self.scale.is_some() || self.zero_point.is_some() {
+            self.give_parameters(&graph, &mut editor, &site, normalization, log)?;
+        } else {
+            check_codes(&site, normalization)?;
+        }
+        rewrite_site(&mut editor, &site, log)?;
+        Ok(editor.finish()?)
+    }
+}
+
+/// The graph input with its quantizer.
+struct QuantizedInput {
+    input: ValueId,
+    /// The name of the `QuantizeLinear`.
+    quantizer: String,
+    /// Its scale and zero point.
+    scale: f32,
+    zero_point: i64,
+    /// The `DequantizeLinear` nodes that read it.
+    dequantizers: Vec<NodeId>,
+}
+
+fn find_site(graph: &Graph) -> Result<QuantizedInput, TransformError> {
+    let &[input] = graph.inputs() else {
+        let reason = format!("expected a model with one input, found {}", graph.inputs().len());
+        return Err(TransformError::model("input-quantizer", reason));
+    };
+    let name = &graph.value(input).name;
+    let readers: Vec<_> = graph.consumers(input).collect();
+    let quantizer = match readers.as_slice() {
+        &[(reader, 0)] if matches!(graph.node(reader).op, Op::QuantizeLinear { .. }) => graph.node(reader),
+        _ => {
+            let names: Vec<_> = readers.iter().map(|&(reader, _)| graph.node(reader).name.as_str()).collect();
+            let reason = format!(
+                "expected input {name:?} to be read by one QuantizeLinear, found {names:?}; quantize the \
+                 model's input",
+            );
+            return Err(TransformError::model("input-quantizer", reason));
+        }
+    };
+    let parameters = Parameters::of(graph, quantizer)?;
+    let (DType::U8, Some((scale, zero_point))) = (parameters.dtype, parameters.per_tensor()) else {
+        let reason = "expected the input quantized to uint8 with one scale; quantize the activations so";
+        return Err(TransformError::refused("input-quantizer", &quantizer.name, reason));
+    };
+    let mut dequantizers = Vec::new();
+    for (reader, _) in graph.consumers(quantizer.output) {
+        let node = graph.node(reader);
+        let alike = matches!(node.op, Op::DequantizeLinear { .. })
+            && Parameters::of(graph, node)?.per_tensor() == Some((scale, zero_point));
+        if !alike {
+            let reason = format!("expected a DequantizeLinear with the parameters of {:?}", quantizer.name);
+            return Err(TransformError::refused("input-quantizer", &node.name, reason));
+        }
+        dequantizers.push(reader);
+    }
+    Ok(QuantizedInput { input, quantizer: quantizer.name.clone(), scale, zero_point, dequantizers })
+}
+
+/// Every pixel must be its own code under preprocessing and quantizer.
+fn check_codes(site: &QuantizedInput, normalization: Option<Normalization>) -> Result<(), TransformError> {
+    let Some(normalization) = normalization else {
+        let reason = format!(
+            "expected the metadata {:?} and {:?} of the preprocessing (x/255 - mean)/std; pass --scale and \
+             --zero-point, for example --scale {} --zero-point {} to copy the input quantizer",
+            metadata::MEAN,
+            metadata::STD,
+            site.scale,
+            site.zero_point
+        );
+        return Err(TransformError::model("normalization-unknown", reason));
+    };
+    let code = |pixel: u8| {
+        let units = (f64::from(normalization.apply(pixel)) / f64::from(site.scale)).round_ties_even();
+        (units + site.zero_point as f64).clamp(0.0, 255.0)
+    };
+    let moved: Vec<u8> = (0..=u8::MAX).filter(|&pixel| code(pixel) != f64::from(pixel)).collect();
+    let Some(&first) = moved.first() else { return Ok(()) };
+    let (scale, zero_point) = normalization.as_quantization();
+    let reason = format!(
+        "expected every pixel to be its own code, found {} of 256 that are not (pixel {first} has code {}); \
+         to read pixels as the preprocessing does, pass --scale {:.7} --zero-point {:.0}",
+        moved.len(),
+        code(first),
+        scale,
+        zero_point
+    );
+    Err(TransformError::refused("pixel-codes", &site.quantizer, reason))
+}
+
+fn rewrite_site(
+    editor: &mut GraphEditor,
+    site: &QuantizedInput,
+    log: &mut RewriteLog,
+) -> Result<(), TransformError> {
+    let ty = editor.graph().value(site.input).ty.with_dtype(DType::U8);
+    editor.retype_input(site.input, ty);
+    for &dequantizer in &site.dequantizers {
+        editor.set_input(dequantizer, 0, Some(site.input));
+    }
+    if let Some(&dequantizer) = site.dequantizers.first() {
+        annotate(editor, site.input, dequantizer);
+        let name = editor.graph().node(dequantizer).name.clone();
+        log.changed(
+            name,
+            format!("reads the uint8 input; preprocessing and quantizer {:?} removed", site.quantizer),
+        );
+    }
+    editor.remove_metadata(metadata::MEAN);
+    editor.remove_metadata(metadata::STD);
+    Ok(())
+}
+
+/// Tells readers of the file which real numbers the pixels stand for.
+fn annotate(editor: &mut GraphEditor, input: ValueId, dequantizer: NodeId) {
+    let graph = editor.graph();
+    let node = graph.node(dequantizer);
+    let name = |slot| graph.operand(node, slot).map(|value| value.name.clone());
+    if let (Some(scale), Some(zero_point)) = (name(1), name(2)) {
+        editor.annotate(input, Some(QuantizationAnnotation { scale, zero_point }));
+    }
+}
+
+impl AddRescaling {
+    /// Gives the input the scale and zero point asked for, and quantizes the biases that hang on
+    /// the scale anew.
+    fn give_parameters(
+        &self,
+        graph: &Graph,
+        editor: &mut GraphEditor,
+        site: &QuantizedInput,
+        normalization: Option<Normalization>,
+        log: &mut RewriteLog,
+    ) -> Result<(), TransformError> {
+        let scale = self.scale.unwrap_or(site.scale);
+        let zero_point = self.zero_point.map_or(site.zero_point, i64::from);
+        let (wanted_scale, wanted_zero_point) = match normalization {
+            Some(normalization) => normalization.as_quantization(),
+            None => (f64::from(site.scale), site.zero_point as f64),
+        };
+        // Written so that a NaN is far off.
+        let near = (f64::from(scale) / wanted_scale - 1.0).abs() <= SCALE_LEEWAY
+            && (zero_point as f64 - wanted_zero_point).abs() <= ZERO_POINT_LEEWAY;
+        if !near {
+            let reason = format!(
+                "expected about scale {wanted_scale:.7} and zero point {wanted_zero_point:.2}, which the \
+                 model's preprocessing amounts to, found {scale} and {zero_point}"
+            );
+            return Err(TransformError::model("rescaling-far-off", reason));
+        }
+        for &dequantizer in &site.dequantizers {
+            let byte = u8::try_from(zero_point).expect("a uint8 zero point fits a byte");
+            set_constant(editor, dequantizer, 1, Tensor::scalar(scale))?;
+            set_constant(editor, dequantizer, 2, Tensor::scalar(byte))?;
+            let name = &graph.node(dequantizer).name;
+            log.changed(name, "scale and zero point as asked for")
+                .note("scale of the quantizer", f64::from(site.scale))
+                .note("scale given", f64::from(scale))
+                .note("zero point of the quantizer", site.zero_point as f64)
+                .note("zero point given", zero_point as f64);
+        }
+        if scale != site.scale {
+            let outputs: Vec<_> = site.dequantizers.iter().map(|&id| graph.node(id).output).collect();
+            for layer in Layer::all(graph)? {
+                if origins(graph, layer.input).iter().any(|origin| outputs.contains(origin))
+                    && let Some(bias) = &layer.bias
+                {
+                    requantize_bias(graph, editor, &layer, bias, scale, log)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a bias' real numbers under the new scale `i_scale * w_scale`.
+fn requantize_bias(
+    graph: &Graph,
+    editor: &mut GraphEditor,
+    layer: &Layer<'_>,
+    bias: &DequantizedConstant<'_>,
+    input_scale: f32,
+    log: &mut RewriteLog,
+) -> Result<(), TransformError> {
+    let weights = &layer.weights.parameters;
+    let integers = bias.tensor.as_slice::<i32>().expect("a bias is int32");
+    let scales: Vec<f32> =
+        (0..weights.scales.len()).map(|channel| input_scale * weights.scale(channel)).collect();
+    let mut requantized = Vec::with_capacity(integers.len());
+    for (channel, &integer) in integers.iter().enumerate() {
+        let scale = if scales.len() == 1 { scales[0] } else { scales[channel] };
+        let real = f64::from(integer) * f64::from(bias.parameters.scale(channel));
+        let units = (real / f64::from(scale)).round_ties_even();
+        if !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&units) {
+            let reason = format!("expected the bias of channel {channel} to fit int32, found {units:e}");
+            return Err(TransformError::refused("bias-range", &layer.node.name, reason));
+        }
+        // In range, and an integer.
+        requantized.push(units as i32);
+    }
+    let moved = integers.iter().zip(&requantized).map(|(old, new)| f64::from(*new) - f64::from(*old));
+    let largest = moved.fold(0.0, |largest: f64, step| largest.max(step.abs()));
+
+    let shape = bias.tensor.shape();
+    let tensor = Tensor::from_vec(shape, requantized).expect("as many integers as before");
+    set_constant_named(editor, bias.id, 0, tensor, bias.name)?;
+    let scale_name = operand_name(graph, bias.node, 1);
+    let scales = if weights.scales.len() == 1 { Tensor::scalar(scales[0]) } else { Tensor::vector(scales) };
+    // A zero point has the shape of its scale; that of an int32 bias is 0, as without one.
+    editor.set_input(bias.id, 2, None);
+    set_constant_named(editor, bias.id, 1, scales, &scale_name)?;
+    log.changed(&layer.node.name, "bias quantized anew under the new input scale")
+        .note("largest change [accumulator units]", largest);
+    Ok(())
+}
+
+fn operand_name(graph: &Graph, node: &Node, slot: usize) -> String {
+    graph.operand(node, slot).map_or_else(String::new, |value| value.name.clone())
+}

@@ -1,0 +1,109 @@
+//! Makes the Relu explicit that a uint8 quantizer implies.
+//!
+//! Quantizers leave out a Relu where the uint8 `QuantizeLinear` after it has zero point 0, because
+//! that clips negative numbers to 0 all the same. Once the quantizer's scale is folded and the
+//! quantizer becomes fixed-point arithmetic, the clip must be seen: it is what keeps the dividend
+//! of that arithmetic from being negative.
+//!
+//! With `q(x) = clamp(round(x / s), 0, 255)` and `s > 0`: `q(max(x, 0)) = q(x)` for every `x`, bit
+//! for bit.
+//!
+//! ```text
+//! in      %x: f32[N,1,5,5], %w: f32[2,1,3,3]
+//! Before  %y: f32[N,2,3,3] = Conv(%x, %w)
+//!         %q: u8[N,2,3,3] = QuantizeLinear(%y, 0.1, 0u8)
+//! After   %y: f32[N,2,3,3] = Conv(%x, %w)
+//!         %y_relu: f32[N,2,3,3] = Relu(%y)
+//!         %q: u8[N,2,3,3] = QuantizeLinear(%y_relu, 0.1, 0u8)
+//! out     %q
+//! ```
+//!
+//! # Equivalence
+//! Exact. A graph whose Relus are all explicit already is left as it is.
+//!
+//! # Refuses
+//! A quantizer behind a layer whose zero point is not constant (`quantization-constant`).
+
+use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, ValueId, Verified};
+
+use crate::qdq::Parameters;
+use crate::{Executor, RewriteLog, Transform, TransformError};
+
+/// The `embed-act` transform; see the file's head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EmbedAct;
+
+impl Transform for EmbedAct {
+    fn makes(&self) -> Stage {
+        Stage::Activations
+    }
+
+    /// A quantizer may have kept every Relu, or a network have none; the stage's rules notice one
+    /// that is missing.
+    fn noop_allowed(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        graph: Verified<'_>,
+        _executor: &dyn Executor,
+        log: &mut RewriteLog,
+    ) -> Result<Graph, TransformError> {
+        let sites = find_sites(&graph)?;
+        let mut editor = GraphEditor::from(graph.graph().clone());
+        for site in sites {
+            rewrite_site(&mut editor, &site, log)?;
+        }
+        Ok(editor.finish()?)
+    }
+}
+
+/// The output of a layer, and the quantizers behind it that clip it at zero.
+struct ImpliedRelu {
+    layer: NodeId,
+    output: ValueId,
+    quantizers: Vec<NodeId>,
+}
+
+fn find_sites(graph: &Graph) -> Result<Vec<ImpliedRelu>, TransformError> {
+    let mut sites = Vec::new();
+    for (layer, node) in graph.nodes().filter(|(_, node)| ends_in_sum(&node.op)) {
+        let mut quantizers = Vec::new();
+        for (consumer, slot) in graph.consumers(node.output) {
+            let quantizer = graph.node(consumer);
+            if slot == 0 && matches!(quantizer.op, Op::QuantizeLinear { .. }) {
+                let parameters = Parameters::of(graph, quantizer)?;
+                if parameters.dtype == DType::U8 && parameters.zero_points.iter().all(|&z| z == 0) {
+                    quantizers.push(consumer);
+                }
+            }
+        }
+        if !quantizers.is_empty() {
+            sites.push(ImpliedRelu { layer, output: node.output, quantizers });
+        }
+    }
+    Ok(sites)
+}
+
+/// Whether the operator's results can be negative although its network has a Relu behind it.
+const fn ends_in_sum(op: &Op) -> bool {
+    matches!(op, Op::Conv(_) | Op::Gemm(_) | Op::MatMul | Op::Add)
+}
+
+fn rewrite_site(
+    editor: &mut GraphEditor,
+    site: &ImpliedRelu,
+    log: &mut RewriteLog,
+) -> Result<(), TransformError> {
+    let layer = editor.graph().node(site.layer).name.clone();
+    let node_name = editor.unique_name(&format!("{layer}_relu"));
+    let output_name = format!("{}_relu", editor.graph().value(site.output).name);
+    let output_name = if output_name == node_name { output_name } else { editor.unique_name(&output_name) };
+    let relu = editor.add_node(&node_name, Op::Relu, [Some(site.output)], &output_name)?;
+    for &quantizer in &site.quantizers {
+        editor.set_input(quantizer, 0, Some(relu));
+    }
+    log.changed(layer, format!("Relu {node_name:?} made explicit before its uint8 quantizer"));
+    Ok(())
+}

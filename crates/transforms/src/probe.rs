@@ -1,0 +1,258 @@
+//! Compares the graph before a transform with the one after, on numbers.
+
+use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::{DType, Relation, Tensor, Verified};
+use serde::{Deserialize, Serialize};
+
+use crate::{Executor, Probe};
+
+/// The greatest gap between logits of the same real function, as a part of the largest logit.
+///
+/// Float kernels round differently, which now and then moves an 8-bit activation by one unit.
+pub const SAME_FUNCTION_TOLERANCE: f64 = 2e-3;
+
+/// The greatest gap between logits before and after a rescale that may be off by one unit, as a
+/// part of the largest logit: one unit of 255 in every activation.
+pub const WITHIN_ONE_UNIT_TOLERANCE: f64 = 2e-2;
+
+/// Logits that differ by less than this part of the largest are a tie, whose winner float
+/// rounding may change.
+const TIE: f64 = 1e-5;
+
+/// How the outputs of two graphs compare.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeResult {
+    /// Images compared.
+    pub images: usize,
+    /// Images whose greatest logit is at another class.
+    pub argmax_changes: usize,
+    /// The largest magnitude of a logit before.
+    pub largest_logit: f64,
+    /// The greatest difference between logits, in the units of the graph before; none where the
+    /// two do not speak in the same units.
+    pub largest_gap: Option<f64>,
+}
+
+/// Why a comparison failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ProbeError {
+    /// The model's input or output is not that of an image classifier, or the images are not
+    /// those that it takes.
+    #[error("expected {expected}, found {found}")]
+    Interface {
+        /// What can be compared.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The executor could not run one of the two.
+    #[error("the model {which} the transform does not run: {message}")]
+    Run {
+        /// `before` or `after`.
+        which: &'static str,
+        /// The executor's words.
+        message: String,
+    },
+    /// Logits are further apart than the relation allows.
+    #[error(
+        "image {image}, class {class}: logit {before} became {after}, a gap of more than {tolerance:e} of \
+         the largest logit {largest}"
+    )]
+    Gap {
+        /// The index of the probe image.
+        image: usize,
+        /// The class.
+        class: usize,
+        /// The logit before.
+        before: f64,
+        /// The logit after, in the same units.
+        after: f64,
+        /// What is allowed.
+        tolerance: f64,
+        /// The largest magnitude of a logit before.
+        largest: f64,
+    },
+    /// Another class has the greatest logit, and it was no tie.
+    #[error("image {image}: class {before} became class {after}")]
+    Argmax {
+        /// The index of the probe image.
+        image: usize,
+        /// The class before.
+        before: usize,
+        /// The class after.
+        after: usize,
+    },
+    /// A logit is not a finite number.
+    #[error("image {image}, class {class}: the logit {which} the transform is {value}")]
+    NotFinite {
+        /// The index of the probe image.
+        image: usize,
+        /// The class.
+        class: usize,
+        /// `before` or `after`.
+        which: &'static str,
+        /// The value.
+        value: f64,
+    },
+}
+
+/// Runs both graphs on the probe's images and compares them as `relation` says.
+pub(crate) fn compare(
+    before: Verified<'_>,
+    after: Verified<'_>,
+    relation: Relation,
+    executor: &dyn Executor,
+    probe: &Probe,
+) -> Result<ProbeResult, ProbeError> {
+    let normalization = Normalization::of(&before).unwrap_or(probe.normalization);
+    let old = Logits::of(before, "before", executor, &probe.images, normalization)?;
+    let new = Logits::of(after, "after", executor, &probe.images, normalization)?;
+    if old.values.len() != new.values.len() || old.classes != new.classes {
+        return Err(ProbeError::Interface {
+            expected: format!("{} logits for each image, as before", old.classes),
+            found: new.classes.to_string(),
+        });
+    }
+    let largest = old.values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    let changes: Vec<usize> =
+        (0..old.images()).filter(|&image| old.argmax(image) != new.argmax(image)).collect();
+    let same_units = relation != Relation::SameArgmax && old.unit.is_some() && new.unit.is_some();
+    let result = ProbeResult {
+        images: old.images(),
+        argmax_changes: changes.len(),
+        largest_logit: largest,
+        largest_gap: same_units
+            .then(|| old.values.iter().zip(&new.values).fold(0.0, |gap: f64, (a, b)| gap.max((a - b).abs()))),
+    };
+    match relation {
+        Relation::Origin | Relation::Accuracy => {}
+        Relation::SameArgmax => check_argmax(&old, &new, &changes, TIE * largest)?,
+        Relation::SameFunction => check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE, largest)?,
+        Relation::WithinOneUnit => check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE, largest)?,
+    }
+    Ok(result)
+}
+
+/// An argmax may change only where the two classes had the same logit, or nearly so.
+fn check_argmax(old: &Logits, new: &Logits, changes: &[usize], tie: f64) -> Result<(), ProbeError> {
+    for &image in changes {
+        let (before, after) = (old.argmax(image), new.argmax(image));
+        if old.row(image)[before] - old.row(image)[after] > tie {
+            return Err(ProbeError::Argmax { image, before, after });
+        }
+    }
+    Ok(())
+}
+
+/// Logits within `tolerance` of the largest; where the units differ, the argmax within twice that.
+fn check_gap(
+    old: &Logits,
+    new: &Logits,
+    same_units: bool,
+    tolerance: f64,
+    largest: f64,
+) -> Result<(), ProbeError> {
+    if !same_units {
+        let changes: Vec<usize> = (0..old.images()).filter(|&i| old.argmax(i) != new.argmax(i)).collect();
+        return check_argmax(old, new, &changes, 2.0 * tolerance * largest);
+    }
+    for (index, (&before, &after)) in old.values.iter().zip(&new.values).enumerate() {
+        if (before - after).abs() > tolerance * largest {
+            let (image, class) = (index / old.classes, index % old.classes);
+            return Err(ProbeError::Gap { image, class, before, after, tolerance, largest });
+        }
+    }
+    Ok(())
+}
+
+/// The logits of a number of images.
+struct Logits {
+    /// Row-major `[images, classes]`, in real units where those are known.
+    values: Vec<f64>,
+    classes: usize,
+    /// What one unit of the output stands for, if that is known.
+    unit: Option<f64>,
+}
+
+impl Logits {
+    fn of(
+        graph: Verified<'_>,
+        which: &'static str,
+        executor: &dyn Executor,
+        images: &Tensor,
+        normalization: Normalization,
+    ) -> Result<Self, ProbeError> {
+        let input = model_input(graph, images, normalization)?;
+        let outputs = executor.run(graph, &[input]).map_err(|message| ProbeError::Run { which, message })?;
+        let [output] = outputs.as_slice() else {
+            return interface("a model with one output", format!("{} outputs", outputs.len()));
+        };
+        let &[rows, classes] = output.shape() else {
+            return interface("logits [N, classes]", format!("{:?}", output.shape()));
+        };
+        if Some(&rows) != images.shape().first() || classes == 0 {
+            return interface("a row of logits for each image", format!("{:?}", output.shape()));
+        }
+        let unit = match output.dtype() {
+            DType::F32 => Some(1.0),
+            _ => metadata::logit_scale(&graph),
+        };
+        let values = match output.as_slice::<f32>() {
+            Some(values) => values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>(),
+            None => match output.to_i64_vec() {
+                Some(values) => values.into_iter().map(|value| value as f64 * unit.unwrap_or(1.0)).collect(),
+                None => return interface("numbers as logits", output.dtype().to_string()),
+            },
+        };
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            let (image, class) = (index / classes, index % classes);
+            return Err(ProbeError::NotFinite { image, class, which, value: values[index] });
+        }
+        Ok(Self { values, classes, unit })
+    }
+
+    fn images(&self) -> usize {
+        self.values.len() / self.classes
+    }
+
+    fn row(&self, image: usize) -> &[f64] {
+        &self.values[image * self.classes..][..self.classes]
+    }
+
+    /// The first of the greatest.
+    fn argmax(&self, image: usize) -> usize {
+        let row = self.row(image);
+        (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best })
+    }
+}
+
+fn interface<T>(expected: impl Into<String>, found: String) -> Result<T, ProbeError> {
+    Err(ProbeError::Interface { expected: expected.into(), found })
+}
+
+/// The images as the model takes them: bytes, or normalized floats.
+fn model_input(
+    graph: Verified<'_>,
+    images: &Tensor,
+    normalization: Normalization,
+) -> Result<Tensor, ProbeError> {
+    let &[input] = graph.inputs() else {
+        return interface("a model with one input", format!("{} inputs", graph.inputs().len()));
+    };
+    let input = graph.value(input);
+    let shape = images.shape();
+    let fits = input.ty.rank() == shape.len()
+        && input.ty.shape.iter().zip(shape).all(|(dim, &extent)| dim.fixed().is_none_or(|dim| dim == extent));
+    let (Some(pixels), true) = (images.as_slice::<u8>(), fits) else {
+        let found = format!("{}{:?} for input {:?} of type {}", images.dtype(), shape, input.name, input.ty);
+        return interface("images as uint8 of the input's shape", found);
+    };
+    match input.ty.dtype {
+        DType::U8 => Ok(images.clone()),
+        DType::F32 => {
+            let values = pixels.iter().map(|&pixel| normalization.apply(pixel)).collect();
+            Ok(Tensor::from_vec::<f32>(shape, values).expect("as many floats as pixels"))
+        }
+        _ => interface("an input of float32 or uint8", input.ty.to_string()),
+    }
+}
