@@ -1,1 +1,41 @@
-//! Placeholder.
+//! How good a stage is, and how far it is from the stage before.
+//!
+//! ```text
+//! model + images --score--> Score --compare (with another Score)--> Comparison
+//! Scores + graphs --Report::assemble--> Report --render--> report.json, report.md, terminal table
+//! ```
+//!
+//! - [`score`] runs a model on labelled images and keeps every raw output; the class of an image is
+//!   the argmax of the raw outputs, whatever their element type. Nothing beside the file helps.
+//! - [`compare`] sets two scores of the same images side by side: agreement, the largest logit
+//!   gap, the images whose class changed.
+//! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
+//!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
+//!
+//! The crate reads and writes no files: it turns data into text and bytes, and back. It never
+//! changes a graph.
+
+mod accuracy;
+mod compare;
+mod error;
+mod json_text;
+mod logits;
+mod model;
+pub mod render;
+mod report;
+mod score;
+mod score_file;
+mod timing;
+
+pub use accuracy::{Accuracy, wilson_interval};
+pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
+pub use error::EvaluationError;
+pub use logits::{Logits, OutputKind};
+pub use model::{ModelInput, ScoredModel};
+pub use report::{
+    Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, NoteRecord, Report, ReportInputs,
+    RescaleBound, SiteRecord, StageInput, StageRow, TransformRecord,
+};
+pub use score::{Execution, Score, score};
+pub use score_file::{SCORE_SCHEMA, ScoreHeader};
+pub use timing::{TIMING_SCHEMA, Timing, TimingEntry};

@@ -1,0 +1,240 @@
+//! Raw class scores of many images.
+
+use onnx2int_graph::{Tensor, match_tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{EvaluationError, GapMeasure};
+
+/// What a model's outputs stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputKind {
+    /// Scores of any offset, as the last layer gives them.
+    Logits,
+    /// Logarithms of probabilities: the model ends in `LogSoftmax`.
+    LogProbabilities,
+    /// Probabilities: the model ends in `Softmax`.
+    Probabilities,
+}
+
+/// The raw outputs for a set of images, `[images, classes]`.
+///
+/// At least one image and one class, at most 256 classes; numbers only, floats finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    values: Tensor,
+    kind: OutputKind,
+    scale: Option<f64>,
+}
+
+impl Logits {
+    /// Checks and takes raw outputs of the model `file`.
+    ///
+    /// `scale` is the real number that one unit of an integer output stands for, where it is known;
+    /// float outputs are real numbers as they are, and theirs is ignored.
+    ///
+    /// # Errors
+    /// [`EvaluationError::OutputShape`] for anything but numbers of shape `[images, 1..=256]`,
+    /// [`EvaluationError::NotFinite`] for a NaN or an infinity: neither has an argmax or a gap that
+    /// means something.
+    pub fn new(
+        file: &str,
+        images: usize,
+        values: Tensor,
+        kind: OutputKind,
+        scale: Option<f64>,
+    ) -> Result<Self, EvaluationError> {
+        let numbers = match &values {
+            Tensor::F32(_) | Tensor::U8(_) | Tensor::I8(_) | Tensor::I32(_) | Tensor::I64(_) => true,
+            Tensor::Bool(_) => false,
+        };
+        let fits = matches!(*values.shape(), [rows, 1..=256] if rows == images && rows > 0);
+        if !numbers || !fits {
+            return Err(EvaluationError::OutputShape {
+                file: file.to_owned(),
+                images,
+                dtype: values.dtype(),
+                shape: values.shape().to_vec(),
+            });
+        }
+        let classes = values.shape()[1];
+        if let Some(floats) = values.as_slice::<f32>()
+            && let Some(at) = floats.iter().position(|value| !value.is_finite())
+        {
+            return Err(EvaluationError::NotFinite {
+                file: file.to_owned(),
+                image: at / classes,
+                class: at % classes,
+                value: floats[at],
+            });
+        }
+        let scale = if values.as_slice::<f32>().is_some() { Some(1.0) } else { scale };
+        Ok(Self { values, kind, scale })
+    }
+
+    /// The outputs, `[images, classes]`, as the model gave them.
+    pub const fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// What the outputs stand for.
+    pub const fn kind(&self) -> OutputKind {
+        self.kind
+    }
+
+    /// The real number that one unit stands for: 1 for floats, none where it is not known.
+    pub const fn scale(&self) -> Option<f64> {
+        self.scale
+    }
+
+    /// The number of images.
+    pub fn images(&self) -> usize {
+        self.values.shape()[0]
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.values.shape()[1]
+    }
+
+    /// The class with the greatest raw output of each image; of equal ones, the first.
+    pub fn argmax(&self) -> Vec<u8> {
+        fn go<T: PartialOrd + Copy>(values: &[T], classes: usize) -> Vec<u8> {
+            values.chunks_exact(classes).map(first_greatest).collect()
+        }
+        let classes = self.classes();
+        match_tensor!(&self.values, array => {
+            go(array.as_slice().expect("tensors are in standard layout"), classes)
+        })
+    }
+
+    /// The outputs of one image as real numbers in some measure, unless the scale is not known.
+    ///
+    /// # Panics
+    /// If there is no such image, or if `measure` cannot be had from this kind of output; the
+    /// measure that [`GapMeasure::between`] chooses always can.
+    pub(crate) fn row(&self, image: usize, measure: GapMeasure) -> Option<Vec<f64>> {
+        let scale = self.scale?;
+        let classes = self.classes();
+        let span = image * classes..(image + 1) * classes;
+        let mut row: Vec<f64> = match &self.values {
+            Tensor::F32(a) => slice(a)[span].iter().map(|&v| f64::from(v)).collect(),
+            Tensor::U8(a) => slice(a)[span].iter().map(|&v| f64::from(v) * scale).collect(),
+            Tensor::I8(a) => slice(a)[span].iter().map(|&v| f64::from(v) * scale).collect(),
+            Tensor::I32(a) => slice(a)[span].iter().map(|&v| f64::from(v) * scale).collect(),
+            Tensor::I64(a) => slice(a)[span].iter().map(|&v| v as f64 * scale).collect(),
+            Tensor::Bool(_) => unreachable!("logits are numbers"),
+        };
+        match (measure, self.kind) {
+            (GapMeasure::Logits, OutputKind::Logits) | (GapMeasure::Softmax, OutputKind::Probabilities) => {}
+            (GapMeasure::LogSoftmax, OutputKind::Logits | OutputKind::LogProbabilities) => {
+                subtract_log_sum_exp(&mut row);
+            }
+            (GapMeasure::Softmax, OutputKind::Logits | OutputKind::LogProbabilities) => {
+                subtract_log_sum_exp(&mut row);
+                row.iter_mut().for_each(|value| *value = value.exp());
+            }
+            (GapMeasure::Logits, OutputKind::LogProbabilities | OutputKind::Probabilities)
+            | (GapMeasure::LogSoftmax, OutputKind::Probabilities) => {
+                unreachable!("{measure:?} cannot be had from {:?}", self.kind)
+            }
+        }
+        Some(row)
+    }
+
+    /// How far class `winner` is above class `loser` for one image, in real logits: the difference
+    /// of two logits is that of their log-probabilities too.
+    pub(crate) fn margin(&self, image: usize, winner: u8, loser: u8) -> Option<f64> {
+        let measure = match self.kind {
+            OutputKind::Logits => GapMeasure::Logits,
+            OutputKind::LogProbabilities => GapMeasure::LogSoftmax,
+            // A probability may have underflown to 0, whose logarithm is no number.
+            OutputKind::Probabilities => return None,
+        };
+        let row = self.row(image, measure)?;
+        Some(row[usize::from(winner)] - row[usize::from(loser)])
+    }
+}
+
+fn slice<T>(array: &onnx2int_graph::Array<T>) -> &[T] {
+    array.as_slice().expect("tensors are in standard layout")
+}
+
+fn first_greatest<T: PartialOrd + Copy>(row: &[T]) -> u8 {
+    let mut best = 0;
+    for class in 1..row.len() {
+        if row[class] > row[best] {
+            best = class;
+        }
+    }
+    u8::try_from(best).expect("logits have at most 256 classes")
+}
+
+/// `x - log(sum(exp(x)))`, the greatest element taken out first so that no exponential overflows.
+fn subtract_log_sum_exp(row: &mut [f64]) {
+    let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = row.iter().map(|value| (value - greatest).exp()).sum();
+    let log_sum_exp = greatest + sum.ln();
+    row.iter_mut().for_each(|value| *value -= log_sum_exp);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(shape: &[usize], values: Vec<f32>) -> Result<Logits, EvaluationError> {
+        let values = Tensor::from_vec(shape, values).unwrap();
+        Logits::new("m.onnx", shape[0], values, OutputKind::Logits, None)
+    }
+
+    #[test]
+    fn the_first_of_equal_outputs_wins() {
+        let floats = logits(&[3, 3], vec![1.0, 2.0, 2.0, -0.0, 0.0, -1.0, 5.0, 5.0, 5.0]).unwrap();
+        assert_eq!(floats.argmax(), [1, 0, 0]);
+        let integers = Tensor::from_vec(&[2, 3], vec![i32::MIN, -7, -7, 3, 3, i32::MAX]).unwrap();
+        let integers = Logits::new("m.onnx", 2, integers, OutputKind::Logits, None).unwrap();
+        assert_eq!(integers.argmax(), [1, 2]);
+    }
+
+    #[test]
+    fn large_integers_are_not_rounded_before_they_are_ordered() {
+        // As f32 both are 16 777 216.
+        let values = Tensor::from_vec(&[1, 2], vec![16_777_216_i32, 16_777_217]).unwrap();
+        assert_eq!(Logits::new("m.onnx", 1, values, OutputKind::Logits, None).unwrap().argmax(), [1]);
+    }
+
+    #[test]
+    fn outputs_without_order_are_refused_with_image_and_class() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let error = logits(&[2, 2], vec![0.0, 1.0, 0.0, value]).unwrap_err();
+            assert!(
+                matches!(error, EvaluationError::NotFinite { image: 1, class: 1, .. }),
+                "{value}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn outputs_that_are_not_a_table_of_numbers_are_refused() {
+        let tables = [
+            Tensor::vector(vec![1.0_f32, 2.0]),
+            Tensor::from_vec(&[2, 257], vec![0_i32; 514]).unwrap(),
+            Tensor::from_vec(&[2, 0], Vec::<f32>::new()).unwrap(),
+            Tensor::from_vec(&[3, 2], vec![0_i32; 6]).unwrap(),
+            Tensor::from_vec(&[2, 1, 1], vec![0_i32; 2]).unwrap(),
+            Tensor::from_vec(&[2, 2], vec![true; 4]).unwrap(),
+        ];
+        for table in tables {
+            let shape = table.shape().to_vec();
+            let error = Logits::new("m.onnx", 2, table, OutputKind::Logits, None).unwrap_err();
+            assert!(matches!(error, EvaluationError::OutputShape { .. }), "{shape:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn log_sum_exp_survives_large_logits() {
+        let mut row = [1000.0, 1000.0];
+        subtract_log_sum_exp(&mut row);
+        assert!((row[0] + std::f64::consts::LN_2).abs() < 1e-12, "{row:?}");
+    }
+}

@@ -1,0 +1,61 @@
+//! What the transforms tell of their work.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What one transform did. A record that the transforms crate writes as JSON reads as this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransformRecord {
+    /// The name of the stage that it made.
+    pub stage: String,
+    /// Its name on the command line.
+    pub transform: String,
+    /// The places that it changed, in order.
+    pub sites: Vec<SiteRecord>,
+    /// Whatever else its record has beside these entries (the numeric probe, for one): kept in
+    /// `report.json`, not rendered.
+    #[serde(flatten)]
+    pub details: BTreeMap<String, Value>,
+}
+
+/// A place that a transform changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SiteRecord {
+    /// The node's name.
+    pub node: String,
+    /// One sentence: what was done.
+    pub change: String,
+    /// Numbers that come with it.
+    #[serde(default)]
+    pub notes: Vec<NoteRecord>,
+}
+
+/// A number that comes with a change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoteRecord {
+    /// What it is, with its unit.
+    pub name: String,
+    /// The number.
+    pub value: f64,
+}
+
+/// How far the integer rescale of one layer can be off.
+///
+/// A rescale may differ from the exact real result, rounded half up, by at most 1, and only where
+/// that result is within the bound of a rounding boundary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RescaleBound {
+    /// The layer's name.
+    pub layer: String,
+    /// The bound of each channel, in units of the layer's output; one if all channels share it.
+    pub errors: Vec<f64>,
+}
+
+impl RescaleBound {
+    /// The channel with the largest bound and that bound, if there is a channel.
+    pub fn largest(&self) -> Option<(usize, f64)> {
+        self.errors.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })
+    }
+}

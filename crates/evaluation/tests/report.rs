@@ -1,0 +1,401 @@
+//! A small report in every form.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+use std::collections::BTreeMap;
+
+use onnx2int_evaluation::{
+    EvaluationError, Logits, NoteRecord, Report, ReportInputs, RescaleBound, Score, ScoredModel, SiteRecord,
+    StageInput, TransformRecord, render,
+};
+use onnx2int_graph::{DType, Dim, GemmAttributes, Graph, GraphEditor, Op, Tensor, TensorType};
+
+const LABELS: [u8; 6] = [0, 1, 2, 2, 1, 0];
+
+/// A float model with three classes that ends in `LogSoftmax`.
+fn float_graph() -> Graph {
+    let mut editor = GraphEditor::new("float");
+    let image = editor.add_input("image", images(DType::F32)).unwrap();
+    let weight = Tensor::from_vec(&[784, 3], vec![0.5_f32; 784 * 3]).unwrap();
+    let weight = editor.add_constant("fc_weight", weight).unwrap();
+    let flat = editor.add_node("flatten", Op::Flatten { axis: 1 }, [Some(image)], "flat").unwrap();
+    let gemm = Op::Gemm(GemmAttributes::default());
+    let logits = editor.add_node("fc", gemm, [Some(flat), Some(weight)], "logits").unwrap();
+    let softmax = Op::LogSoftmax { axis: 1 };
+    let output = editor.add_node("log_softmax", softmax, [Some(logits)], "output").unwrap();
+    editor.set_outputs([output]);
+    editor.set_metadata("onnx2int.stage", "float");
+    editor.finish().unwrap()
+}
+
+/// Its integers, at the stage `stage`.
+fn integer_graph(stage: &str) -> Graph {
+    let mut editor = GraphEditor::new("integers");
+    let image = editor.add_input("image", images(DType::U8)).unwrap();
+    let weight = Tensor::from_vec(&[784, 3], vec![5_i8; 784 * 3]).unwrap();
+    let weight = editor.add_constant("fc_weight", weight).unwrap();
+    let bias = editor.add_constant("fc_bias", Tensor::vector(vec![1_i32, 2, 3])).unwrap();
+    let flat = editor.add_node("flatten", Op::Flatten { axis: 1 }, [Some(image)], "flat").unwrap();
+    let product = editor.add_node("fc", Op::MatMulInteger, [Some(flat), Some(weight)], "sums").unwrap();
+    let logits = editor.add_node("fc_bias_add", Op::Add, [Some(product), Some(bias)], "logits").unwrap();
+    editor.set_outputs([logits]);
+    editor.set_metadata("onnx2int.stage", stage);
+    editor.set_metadata("onnx2int.logit_scale", "0.25");
+    editor.finish().unwrap()
+}
+
+fn images(dtype: DType) -> TensorType {
+    TensorType::new(dtype, [Dim::symbol("N"), Dim::Fixed(1), Dim::Fixed(28), Dim::Fixed(28)])
+}
+
+fn score(graph: &Graph, file: &str, values: Tensor) -> Score {
+    let digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let model = ScoredModel::of(graph, file, digest).unwrap();
+    let logits = Logits::new(file, LABELS.len(), values, model.output, model.logit_scale).unwrap();
+    Score::new(&model, "tract", LABELS.to_vec(), logits).unwrap()
+}
+
+struct Pipeline {
+    graphs: [Graph; 3],
+    scores: [Score; 3],
+}
+
+impl Pipeline {
+    fn new() -> Self {
+        let graphs = [float_graph(), integer_graph("integer"), integer_graph("scale_out")];
+        let logits = [[8, 0, 1], [0, 8, 1], [0, 1, 8], [4, 0, 5], [5, 4, 0], [8, 1, 0]];
+        let float: Vec<f32> = logits
+            .iter()
+            .flat_map(|row| {
+                let mut reals = row.map(|logit| logit as f32 * 0.25);
+                // What quantizing loses: enough to be seen, not enough to change a class.
+                reals[1] += 0.03125;
+                let sum: f32 = reals.iter().map(|value| value.exp()).sum();
+                reals.map(|value| value - sum.ln())
+            })
+            .collect();
+        let integer = logits.concat();
+        let mut scale_out = integer.clone();
+        // Image 3 goes wrong, image 4 becomes right, image 0 keeps its class.
+        scale_out[9] += 1;
+        scale_out[13] += 2;
+        scale_out[0] -= 1;
+        let shape = [LABELS.len(), 3];
+        let scores = [
+            score(&graphs[0], "tiny.onnx", Tensor::from_vec(&shape, float).unwrap()),
+            score(&graphs[1], "tiny_integer.onnx", Tensor::from_vec(&shape, integer).unwrap()),
+            score(&graphs[2], "tiny_scale_out.onnx", Tensor::from_vec(&shape, scale_out).unwrap()),
+        ];
+        Self { graphs, scores }
+    }
+
+    fn stages(&self) -> Vec<StageInput<'_>> {
+        self.scores
+            .iter()
+            .zip(&self.graphs)
+            .map(|(score, graph)| StageInput { score, graph, file_bytes: 12_345 })
+            .collect()
+    }
+}
+
+fn report() -> Report {
+    let pipeline = Pipeline::new();
+    Report::assemble(inputs(&pipeline.stages())).unwrap()
+}
+
+fn inputs<'a>(stages: &'a [StageInput<'a>]) -> ReportInputs<'a> {
+    let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    ReportInputs {
+        model: "tiny",
+        dataset: "the tiny test set",
+        stages,
+        transforms: vec![TransformRecord {
+            stage: "scale_out".to_owned(),
+            transform: "scale-out".to_owned(),
+            sites: vec![SiteRecord {
+                node: "fc".to_owned(),
+                change: "its dequantizer is gone".to_owned(),
+                notes: vec![NoteRecord { name: "logit scale".to_owned(), value: 0.25 }],
+            }],
+            details: BTreeMap::from([("probe".to_owned(), serde_json::json!({ "images": 16, "gap": 0.1 }))]),
+        }],
+        rescale_bounds: vec![
+            RescaleBound { layer: "conv1".to_owned(), errors: vec![0.001, 0.25, 0.1 + 0.2] },
+            RescaleBound { layer: "fc1".to_owned(), errors: vec![1e-5] },
+        ],
+        parameters: pairs(&[("epochs", "5"), ("seed", "1")]),
+        versions: pairs(&[("onnx2int", "0.1.0"), ("burn", "0.22.1")]),
+    }
+}
+
+#[test]
+fn on_a_terminal() {
+    let text = render::terminal(&report());
+    insta::assert_snapshot!(text, @r"
+    stage      accuracy   95 % interval  as float  as before      gap  weights  nodes  f32
+    float       83.33 %  43.65 to 96.99         -          -        -   9.4 kB      3    5
+    integer     83.33 %  43.65 to 96.99  100.00 %   100.00 %  0.0280*   2.4 kB      3    0
+    scale_out   83.33 %  43.65 to 96.99   66.67 %    66.67 %    0.500   2.4 kB      3    0
+
+    * between the log-softmax of both: one of the two ends in LogSoftmax
+    as float, as before: images with the same class; 6 images in all
+    gap: the largest difference of a logit from the row before; f32: float tensors
+    images whose class changed: scale_out 2
+    rescale: within one unit; error bound at most 0.300 (conv1, channel 2)
+    ");
+}
+
+#[test]
+fn as_markdown() {
+    insta::assert_snapshot!(render::markdown(&report()), @r#"
+    # tiny
+
+    Scored on 6 images of the tiny test set.
+    Accuracy is 83.33 % at `float` and 83.33 % at `scale_out` (+0.00 percentage points).
+    No float tensor is left in `integer`, `scale_out`.
+
+    ## Stages
+
+    | stage | made by | accuracy | 95 % interval | as float | as before | gap to float | gap to before | promised | runtime |
+    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |
+    | float | train | 83.33 % | 43.65 to 96.99 | - | - | - | - | the float network | tract |
+    | integer | integer-ops | 83.33 % | 43.65 to 96.99 | 100.00 % | 100.00 % | 0.0280\* | 0.0280\* | same real function | tract |
+    | scale_out | scale-out | 83.33 % | 43.65 to 96.99 | 66.67 % | 66.67 % | 0.262\* | 0.500 | rescale within one unit | tract |
+
+    The interval is Wilson's.
+    "As float" and "as before" are the shares of images with the same class as the float model and as the row before; a gap is the largest difference of any logit from theirs, integers times their scale.
+
+    \* between the log-softmax of both: one of the two ends in LogSoftmax.
+
+    ## Files and sizes
+
+    | stage | file | file bytes | weight bytes | f32 weights | i32 weights | i8 weights | SHA-256 |
+    | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |
+    | float | tiny.onnx | 12,345 | 9,408 | 9,408 |  |  | 0123456789abcdef |
+    | integer | tiny_integer.onnx | 12,345 | 2,364 |  | 12 | 2,352 | 0123456789abcdef |
+    | scale_out | tiny_scale_out.onnx | 12,345 | 2,364 |  | 12 | 2,352 | 0123456789abcdef |
+
+    Weights are all constants of the graph: kernels, biases, scales, zero points, shapes.
+
+    ## Operators
+
+    | operator | float | integer | scale_out |
+    | --- | ---: | ---: | ---: |
+    | Add |  | 1 | 1 |
+    | Flatten | 1 | 1 | 1 |
+    | Gemm | 1 |  |  |
+    | LogSoftmax | 1 |  |  |
+    | MatMulInteger |  | 1 | 1 |
+    | all | 3 | 3 | 3 |
+
+    ## Tensors by element type
+
+    | type | float | integer | scale_out |
+    | --- | ---: | ---: | ---: |
+    | f32 | 5 |  |  |
+    | i32 |  | 3 | 3 |
+    | i8 |  | 1 | 1 |
+    | u8 |  | 2 | 2 |
+    | all | 5 | 6 | 6 |
+
+    ## Confusion matrices
+
+    `float`: a line a label, a column a predicted class.
+
+    | label | 0 | 1 | 2 |
+    | --- | ---: | ---: | ---: |
+    | 0 | 2 |  |  |
+    | 1 | 1 | 1 |  |
+    | 2 |  |  | 2 |
+
+    `scale_out`: a line a label, a column a predicted class.
+
+    | label | 0 | 1 | 2 |
+    | --- | ---: | ---: | ---: |
+    | 0 | 2 |  |  |
+    | 1 |  | 2 |  |
+    | 2 | 1 |  | 1 |
+
+    ## Images whose class changed
+
+    | stage | image | label | before | after | outcome | margin before | margin after |
+    | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |
+    | scale_out | 3 | 2 | 2 | 0 | now wrong | 0.250 | 0 |
+    | scale_out | 4 | 1 | 0 | 1 | now right | 0.250 | 0.250 |
+
+    A margin is by how much, in real logits, the class given was ahead of the other of the two.
+
+    ## What each transform did
+
+    ### `scale-out` makes `scale_out`
+
+    | node | change | numbers |
+    | --- | --- | --- |
+    | fc | its dequantizer is gone | logit scale: 0.25 |
+
+    ## Rescale error bounds
+
+    | layer | channels | largest bound | in channel | channels above 1/8 |
+    | --- | ---: | ---: | ---: | ---: |
+    | conv1 | 3 | 0.300 | 2 | 2 |
+    | fc1 | 1 | 1.00e-5 | 0 | 0 |
+
+    A rescale is off by at most one unit, and only where the exact result lies within the bound of a rounding boundary.
+
+    ## Parameters
+
+    | parameter | value |
+    | --- | --- |
+    | epochs | 5 |
+    | seed | 1 |
+
+    ## Versions
+
+    | software | value |
+    | --- | --- |
+    | burn | 0.22.1 |
+    | onnx2int | 0.1.0 |
+    "#);
+}
+
+#[test]
+fn a_record_of_the_transforms_reads_as_one_of_the_report() {
+    let text = r#"{
+        "transform": "scale-out",
+        "stage": "scale_out",
+        "sites": [{"node": "fc", "change": "its dequantizer is gone", "notes": [{"name": "logit scale", "value": 0.25}]}],
+        "probe": {"images": 16, "gap": 0.1}
+    }"#;
+    let record: TransformRecord = serde_json::from_str(text).unwrap();
+    assert_eq!(record, report().transforms[0]);
+}
+
+#[test]
+fn json_holds_the_whole_report() {
+    let report = report();
+    let text = render::json(&report);
+    assert_eq!(Report::from_json(&text).unwrap(), report);
+    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/1\",\n"), "{text}");
+}
+
+#[test]
+fn equal_inputs_give_equal_files() {
+    let (first, second) = (report(), report());
+    assert_eq!(render::json(&first), render::json(&second));
+    assert_eq!(render::markdown(&first), render::markdown(&second));
+    // A report that went through its file renders the same.
+    let read = Report::from_json(&render::json(&first)).unwrap();
+    assert_eq!(render::markdown(&read), render::markdown(&first));
+    assert_eq!(render::terminal(&read), render::terminal(&first));
+}
+
+#[test]
+fn counts_and_comparisons_are_those_of_the_models() {
+    let report = report();
+    let [float, integer, scale_out] = &report.stages[..] else { panic!("three stages") };
+    assert_eq!([float, integer, scale_out].map(|row| row.accuracy.correct), [5, 5, 5]);
+    assert_eq!((float.versus_float.as_ref(), float.versus_previous.as_ref()), (None, None));
+    assert_eq!(integer.versus_previous.as_ref().unwrap().agreeing, 6);
+    let versus_integer = scale_out.versus_previous.as_ref().unwrap();
+    assert_eq!((versus_integer.agreeing, versus_integer.different_outputs), (4, Some(3)));
+    assert_eq!(versus_integer.largest_logit_gap.unwrap().value, 0.5);
+    assert_eq!(versus_integer.reference, "integer");
+    assert_eq!(scale_out.versus_float.as_ref().unwrap().reference, "float");
+    assert_eq!(float.census.weight_bytes, BTreeMap::from([("f32".to_owned(), 784 * 3 * 4)]));
+    assert_eq!(scale_out.census.total_weight_bytes(), 784 * 3 + 12);
+    assert_eq!(report.dataset.images_per_label, [2, 2, 2]);
+    let changed: Vec<(usize, u8, u8)> =
+        report.changed_images.iter().map(|c| (c.flip.image, c.flip.before, c.flip.after)).collect();
+    assert_eq!(changed, [(3, 2, 0), (4, 0, 1)]);
+    let matrix = &report.confusions[1].counts;
+    assert_eq!(matrix.concat().iter().sum::<usize>(), LABELS.len());
+    assert_eq!(matrix[2], [1, 0, 1]);
+}
+
+#[test]
+fn no_terminal_line_is_wider_than_a_hundred_characters() {
+    let mut report = report();
+    for row in &mut report.stages {
+        row.name = format!("{}_of_a_model_with_a_long_name", row.name);
+    }
+    let row = &report.stages[2].clone();
+    for number in 0..20 {
+        let mut row = row.clone();
+        row.name = format!("model_{number}_with_quite_a_name");
+        row.census.weight_bytes = BTreeMap::from([("f32".to_owned(), 999_990_000_000)]);
+        row.census.nodes = 123_456;
+        let changed = report.changed_images[0].clone();
+        report.changed_images.extend(
+            (0..3).map(|_| onnx2int_evaluation::ChangedImage { stage: row.name.clone(), ..changed.clone() }),
+        );
+        report.stages.push(row);
+    }
+    report.rescale_bounds[0].layer = "a_layer_whose_name_is_longer_than_it_should_be_by_far".repeat(3);
+    let text = render::terminal(&report);
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 100, "{widest}:\n{text}");
+    assert!(text.contains("model_19_with... 3"), "{text}");
+}
+
+#[test]
+fn a_long_list_of_changed_images_is_cut_in_markdown_and_whole_in_json() {
+    let mut report = report();
+    let changed = report.changed_images[0].clone();
+    report.changed_images = vec![changed; 1201];
+    let text = render::markdown(&report);
+    assert_eq!(text.matches("now wrong").count(), 200);
+    assert!(text.contains("first 200 of 1,201"), "{text}");
+    assert_eq!(Report::from_json(&render::json(&report)).unwrap().changed_images.len(), 1201);
+}
+
+#[test]
+fn names_cannot_break_the_page() {
+    let mut report = report();
+    report.parameters.insert("title".to_owned(), "a|b\n# <i>".to_owned());
+    let text = render::markdown(&report);
+    assert!(text.contains(r"| title | a\|b # \<i\> |"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_reported_is_refused() {
+    let pipeline = Pipeline::new();
+    let stages = pipeline.stages();
+    assert!(matches!(Report::assemble(inputs(&[])).unwrap_err(), EvaluationError::NoScores));
+
+    let twice = [stages[0], stages[1], stages[1]];
+    let error = Report::assemble(inputs(&twice)).unwrap_err();
+    assert!(matches!(&error, EvaluationError::DuplicateRow { name, .. } if name == "integer"), "{error}");
+
+    let mut other = pipeline.scores[1].clone();
+    other.labels[5] = 1;
+    let different = [stages[0], StageInput { score: &other, ..stages[1] }];
+    let error = Report::assemble(inputs(&different)).unwrap_err();
+    assert!(matches!(error, EvaluationError::NotComparable { .. }), "{error}");
+
+    let mut infinite = inputs(&stages);
+    infinite.rescale_bounds[0].errors[1] = f64::INFINITY;
+    let message = Report::assemble(infinite).unwrap_err().to_string();
+    assert!(message.contains("\"conv1\", channel 1"), "{message}");
+    let mut not_a_number = inputs(&stages);
+    not_a_number.transforms[0].sites[0].notes[0].value = f64::NAN;
+    let message = Report::assemble(not_a_number).unwrap_err().to_string();
+    assert!(message.contains("\"logit scale\" of node \"fc\""), "{message}");
+}
+
+#[test]
+fn a_model_without_a_stage_is_a_row_of_its_own_name() {
+    let graph = {
+        let mut editor = GraphEditor::from(integer_graph("scale_out"));
+        editor.remove_metadata("onnx2int.stage");
+        editor.finish().unwrap()
+    };
+    let values = Pipeline::new().scores[2].logits.values().clone();
+    let score = score(&graph, "other.onnx", values);
+    let stages = [StageInput { score: &score, graph: &graph, file_bytes: 1 }];
+    let report = Report::assemble(inputs(&stages)).unwrap();
+    assert_eq!((report.stages[0].name.as_str(), report.stages[0].relation.as_ref()), ("other", None));
+    assert!(report.confusions.is_empty());
+    assert!(render::terminal(&report).contains("other"));
+}
