@@ -124,15 +124,4 @@ pub enum DatasetError {
         /// The images of the training split.
         available: usize,
     },
-    /// A mean or a standard deviation that no network could use.
-    #[error(
-        "mean {mean} and standard deviation {std} cannot normalize images: expected a finite mean and a finite \
-         standard deviation above 0"
-    )]
-    Normalization {
-        /// The mean given.
-        mean: f32,
-        /// The standard deviation given.
-        std: f32,
-    },
 }

@@ -14,11 +14,10 @@ mod error;
 mod files;
 mod images;
 mod load;
-mod normalization;
 mod sampling;
 
 pub use error::DatasetError;
 pub use images::{CLASSES, Images, PIXELS, SIDE};
 pub use load::{Dataset, Origin};
-pub use normalization::Normalization;
+pub use onnx2int_graph::metadata::Normalization;
 pub use sampling::Split;
