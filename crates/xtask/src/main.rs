@@ -12,6 +12,7 @@ mod pipeline;
 mod process;
 mod runner;
 mod stamp;
+mod timing;
 
 #[cfg(test)]
 mod runner_tests;
@@ -63,13 +64,13 @@ struct RunAll {
     #[arg(long)]
     quick: bool,
     /// Epochs of training instead of the recipe's
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: Option<u32>,
     /// The seed of initialization, shuffling and dropout
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Bits of scale_out's multipliers, for hardware with a narrow multiplier
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=24))]
+    /// Bits of scale_out's multipliers, 2 to 23, for hardware with a narrow multiplier [default: 23]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=23))]
     mantissa_bits: Option<u32>,
     /// Make everything anew, training included
     #[arg(long, conflicts_with = "from")]

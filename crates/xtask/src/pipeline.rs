@@ -1,8 +1,8 @@
 //! The steps of the MNIST pipeline: what each one calls, reads and writes.
 //!
 //! ```text
-//! train -> quantize -> sanitize -> ... -> scale-out        models/*.onnx
-//!            each of these -> evaluate-<stage>             scores/*.json
+//! train -> quantize -> sanitize -> ... -> scale-out        models/*.onnx, records/*.json
+//!            each of these -> evaluate-<stage>             scores/*.json, scores/*.logits.bin
 //!                              all of them -> report       report.json, report.md, table.txt
 //! ```
 
@@ -52,6 +52,19 @@ pub(crate) fn model_path(quick: bool, stage: Stage) -> String {
 /// The score of a stage.
 pub(crate) fn score_path(quick: bool, stage: Stage) -> String {
     format!("{}/scores/{}.json", run_dir(quick), stage.name())
+}
+
+/// What `onnx2int evaluate` wrote for a stage: the score, and the raw outputs that belong to it.
+fn score_files(quick: bool, stage: Stage) -> [String; 2] {
+    let score = score_path(quick, stage);
+    let logits = score.replace(".json", ".logits.bin");
+    [score, logits]
+}
+
+/// What a transform tells of its work; the two stages before the transforms have none.
+fn record_path(quick: bool, stage: Stage) -> Option<String> {
+    let is_transformed = stage > Stage::Quantized;
+    is_transformed.then(|| format!("{}/records/{}.json", run_dir(quick), stage.name()))
 }
 
 /// What stands for the code that makes a step's outputs.
@@ -214,29 +227,38 @@ fn make(
     {
         arguments.extend(words(&["--mantissa-bits", &bits.to_string()]));
     }
-    Step::new(stage.made_by(), stage, arguments, inputs, vec![output])
+    let mut outputs = vec![output];
+    if let Some(record) = record_path(settings.quick, stage) {
+        arguments.extend(words(&["--record", &record]));
+        outputs.push(record);
+    }
+    Step::new(stage.made_by(), stage, arguments, inputs, outputs)
 }
 
 /// The step that scores a stage on the test images.
 fn evaluate(stage: Stage, quick: bool, data_files: &[String]) -> Step {
-    let (model, output) = (model_path(quick, stage), score_path(quick, stage));
+    let model = model_path(quick, stage);
+    let outputs = score_files(quick, stage);
     let mut arguments = words(&["evaluate", "--model", &model, "--data-dir", DATA_DIR]);
     let mut inputs = vec![model];
     inputs.extend_from_slice(data_files);
-    if let Some(previous) = stage.previous() {
-        let (float, previous) = (score_path(quick, Stage::Float), score_path(quick, previous));
+    if let Some(stage_before) = stage.previous() {
+        let (float, previous) = (score_path(quick, Stage::Float), score_path(quick, stage_before));
         arguments.extend(words(&["--reference", &float, "--previous", &previous]));
-        inputs.extend([float, previous]);
+        inputs.extend(score_files(quick, Stage::Float));
+        // The stage before the second one is the first.
+        inputs.extend(score_files(quick, stage_before).into_iter().filter(|_| stage_before != Stage::Float));
     }
-    arguments.extend(words(&["--output", &output]));
-    Step::new(&format!("evaluate-{}", stage.name()), stage, arguments, inputs, vec![output])
+    arguments.extend(words(&["--output", &outputs[0]]));
+    Step::new(&format!("evaluate-{}", stage.name()), stage, arguments, inputs, outputs.to_vec())
 }
 
 /// The step that puts everything together.
 fn report(quick: bool) -> Step {
     let dir = run_dir(quick);
     let mut inputs: Vec<String> = Stage::ALL.into_iter().map(|stage| model_path(quick, stage)).collect();
-    inputs.extend(Stage::ALL.into_iter().map(|stage| score_path(quick, stage)));
+    inputs.extend(Stage::ALL.into_iter().flat_map(|stage| score_files(quick, stage)));
+    inputs.extend(Stage::ALL.into_iter().filter_map(|stage| record_path(quick, stage)));
     inputs.push(run_description_path(quick));
     let table = table_path(quick);
     let outputs = vec![format!("{dir}/report.json"), format!("{dir}/report.md"), table.clone()];
@@ -276,7 +298,8 @@ fn parameters_of(arguments: &[String]) -> Map<String, Value> {
     parameters
 }
 
-fn words(arguments: &[&str]) -> Vec<String> {
+/// Arguments as owned words.
+pub(crate) fn words(arguments: &[&str]) -> Vec<String> {
     arguments.iter().map(|&argument| argument.to_owned()).collect()
 }
 
@@ -312,7 +335,10 @@ mod tests {
         );
         assert_eq!(
             line(&settings(), "embed-act"),
-            format!("transform embed-act --model {models}_rescaled.onnx --output {models}_activations.onnx")
+            format!(
+                "transform embed-act --model {models}_rescaled.onnx --output {models}_activations.onnx --record \
+                 reports/mnist/records/activations.json"
+            )
         );
         assert_eq!(
             line(&settings(), "evaluate-folded"),
@@ -360,7 +386,7 @@ mod tests {
             .collect();
         assert_eq!(changed, ["scale-out"]);
         let scale_out = narrow.iter().find(|step| step.name == "scale-out").unwrap();
-        assert!(scale_out.arguments.ends_with(&words(&["--mantissa-bits", "8"])));
+        assert!(scale_out.arguments.join(" ").contains("--mantissa-bits 8"));
     }
 
     #[test]

@@ -58,8 +58,6 @@ pub(crate) struct Finished {
     pub status: ExitStatus,
     /// Wall time.
     pub elapsed: Duration,
-    /// Time on all processors.
-    pub processor_time: Duration,
     /// The largest resident set in bytes; 0 where the system does not tell.
     pub peak_memory: u64,
     /// What it wrote to the standard output, if that was asked for.
@@ -103,8 +101,7 @@ pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) 
         },
         None => Vec::new(),
     };
-    let processor_time = used.rusage.utime + used.rusage.stime;
-    Ok(Finished { status: used.status, elapsed, processor_time, peak_memory: used.rusage.maxrss, stdout })
+    Ok(Finished { status: used.status, elapsed, peak_memory: used.rusage.maxrss, stdout })
 }
 
 /// Waits in small steps, so that an interrupt is seen; a child that outlives the grace is killed.
@@ -179,7 +176,7 @@ mod tests {
             assert_eq!(finished.stdout, b"table\n");
             assert_eq!(finished.status.code(), Some(3));
             assert!(finished.peak_memory > 100_000, "{} bytes", finished.peak_memory);
-            assert!(finished.processor_time < Duration::from_secs(10));
+            assert!(finished.elapsed < Duration::from_secs(60));
         }
 
         #[test]

@@ -7,17 +7,18 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use onnx2int_graph::Stage;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::digest::Digests;
 use crate::pipeline::{self, Code, Settings, Step};
 use crate::process::{self, Finished, Interrupt, Interrupted, Stdout};
 use crate::stamp::Stamp;
-use crate::{atomic_file, cargo};
+use crate::{atomic_file, cargo, timing};
 
 /// Which steps run although they are up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,21 +219,17 @@ impl Runner {
         Ok(outputs)
     }
 
-    /// Puts the step's last run into `report.timing.json`, the file of what differs from run to run.
+    /// Tells what the step took, and puts it into the file of what differs from run to run.
     fn record_time(&self, step: &Step, arguments: &[String], finished: &Finished) -> anyhow::Result<()> {
-        let seconds = finished.elapsed.as_secs_f64();
-        println!("  {seconds:.2} s, peak memory {} MB", finished.peak_memory / 1_000_000);
+        println!(
+            "  {:.2} s, peak memory {} MB",
+            finished.elapsed.as_secs_f64(),
+            finished.peak_memory / 1_000_000
+        );
         let path = self.root.join(pipeline::run_dir(self.settings.quick)).join("report.timing.json");
-        let read = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let mut timing: Map<String, Value> = read.unwrap_or_default();
-        let steps = timing.entry("steps").or_insert_with(|| json!({}));
-        steps[&step.name] = json!({
-            "command": process::shell_line(Path::new(""), Path::new("onnx2int"), arguments),
-            "seconds": milliseconds(seconds),
-            "processor_seconds": milliseconds(finished.processor_time.as_secs_f64()),
-            "peak_memory_bytes": finished.peak_memory,
-        });
-        atomic_file::write(&path, &serde_json::to_vec_pretty(&timing)?)
+        // Without the program's path, which differs from machine to machine.
+        let command = process::shell_line(Path::new(""), Path::new("onnx2int"), arguments);
+        timing::record(&path, &step.name, command, finished)
     }
 
     fn describe_run(&self) -> anyhow::Result<()> {
@@ -245,11 +242,6 @@ impl Runner {
         let dir = self.root.join(pipeline::run_dir(self.settings.quick));
         dir.join(".stamps").join(format!("{}.json", step.name))
     }
-}
-
-/// Seconds without the digits that mean nothing.
-fn milliseconds(seconds: f64) -> f64 {
-    (seconds * 1e3).round() / 1e3
 }
 
 /// The digest of a file that a step cannot do without.
@@ -278,15 +270,27 @@ fn recipe(
         .with_context(|| format!("`{line}` did not print one JSON object"))
 }
 
+/// Locks the folder of results until the file is dropped.
+///
+/// Waits a moment for a process that is about to end, or a child of one that has not let go of its files yet.
 fn lock(path: &Path) -> anyhow::Result<File> {
+    const PATIENCE: Duration = Duration::from_secs(1);
     let open = File::options().create(true).truncate(false).write(true).open(path);
     let file = open.with_context(|| format!("cannot open {path:?}"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            bail!("another run is at work on these results (it holds {path:?}); wait for it or end it")
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                bail!("another run is at work on these results (it holds {path:?}); wait for it or end it")
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {path:?}"));
+            }
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {path:?}")),
     }
 }
 

@@ -21,11 +21,12 @@ set -eu
 log="$*"
 command=$1; shift
 case "$command" in transform) command=$1; shift;; esac
-model=/dev/null output= seed= epochs=6 dir= recipe=no
+model=/dev/null output= record=/dev/null seed= epochs=6 dir= recipe=no
 while [ $# -gt 0 ]; do
     case "$1" in
         --model) model=$2; shift;;
         --output) output=$2; shift;;
+        --record) record=$2; shift;;
         --seed) seed=$2; shift;;
         --epochs) epochs=$2; shift;;
         --dir) dir=$2; shift;;
@@ -42,6 +43,8 @@ if [ "$command" = report ]; then
 fi
 case "$command" in train) log="train $seed $epochs";; esac
 { echo "$log"; cat "$model"; } > "$output"
+echo "$log" > "$record"
+case "$command" in evaluate) echo logits > "${output%.json}.logits.bin";; esac
 "#;
 
 struct Repository(TempDir);
@@ -241,11 +244,19 @@ fn every_step_has_a_time_and_a_peak_memory() {
     repository.run(settings(), Force::Nothing).unwrap();
     let bytes = fs::read(repository.path("reports/mnist/report.timing.json")).unwrap();
     let timing: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-    let steps = timing["steps"].as_object().unwrap();
-    assert_eq!(steps.len(), 21);
-    for (name, entry) in steps {
-        assert!(entry["seconds"].as_f64().is_some(), "{name}");
-        assert!(entry["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{name}");
-        assert!(entry["command"].as_str().is_some_and(|line| line.starts_with("onnx2int ")), "{name}");
+    assert_eq!(timing["schema"], "onnx2int-timing/1");
+    let entries = timing["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 21);
+    for entry in entries {
+        assert!(entry["seconds"].as_f64().is_some(), "{entry}");
+        assert!(entry["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{entry}");
+        assert!(entry["command"].as_str().is_some_and(|line| line.starts_with("onnx2int ")), "{entry}");
+        assert!(entry["timestamp"].as_str().is_some_and(|time| time.starts_with("20")), "{entry}");
     }
+
+    // A step that runs again replaces its entry.
+    repository.run(settings(), Force::From(Stage::ScaleOut)).unwrap();
+    let bytes = fs::read(repository.path("reports/mnist/report.timing.json")).unwrap();
+    let timing: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(timing["entries"].as_array().unwrap().len(), 21);
 }
