@@ -223,7 +223,8 @@ impl GraphEditor {
         self.graph.outputs = outputs.into();
     }
 
-    /// Renames a value, in annotations too. No two values have one name.
+    /// Renames a value. No two values have one name. Annotations are left as they are: they speak
+    /// of constants by name.
     pub fn rename_value(&mut self, value: ValueId, name: &str) -> Result<(), EditError> {
         let current = &mut self.graph.values[value.index()].name;
         if current == name {
@@ -233,14 +234,7 @@ impl GraphEditor {
             return Err(EditError::NameTaken { name: name.to_owned() });
         }
         self.value_names.remove(current.as_str());
-        let old = std::mem::replace(current, name.to_owned());
-        for annotation in self.graph.values.iter_mut().filter_map(|value| value.annotation.as_mut()) {
-            for parameter in [&mut annotation.scale, &mut annotation.zero_point] {
-                if *parameter == old {
-                    name.clone_into(parameter);
-                }
-            }
-        }
+        name.clone_into(current);
         Ok(())
     }
 
@@ -262,16 +256,10 @@ impl GraphEditor {
     /// Sorts, sweeps, infers every type and renumbers.
     ///
     /// Nodes come in the order in which the outputs ask for them (depth first, operands left to
-    /// right), so that the result does not depend on the order of the edits. Constants that an
-    /// annotation of a kept value names are kept.
+    /// right), so that the result does not depend on the order of the edits. An annotation goes with
+    /// the constants that it names.
     pub fn finish(self) -> Result<Graph, EditError> {
         let order = execution_order(&self.graph)?;
-        let constants: HashMap<String, ValueId> = self
-            .graph
-            .values()
-            .filter(|(_, value)| value.constant().is_some())
-            .map(|(id, value)| (value.name.clone(), id))
-            .collect();
         let Graph { name, nodes, values, inputs, outputs, metadata } = self.graph;
         let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
         let mut values: Vec<Option<Value>> = values.into_iter().map(Some).collect();
@@ -316,18 +304,7 @@ impl GraphEditor {
             compact.nodes.push(node);
         }
         compact.outputs = outputs.iter().map(|&output| take(output, &mut compact)).collect();
-        let mut next = 0;
-        while let Some(value) = compact.values.get(next) {
-            next += 1;
-            let Some(QuantizationAnnotation { scale, zero_point }) = value.annotation.clone() else {
-                continue;
-            };
-            for parameter in [scale, zero_point] {
-                if let Some(&id) = constants.get(&parameter) {
-                    take(id, &mut compact);
-                }
-            }
-        }
+        drop_dangling_annotations(&mut compact);
         Ok(compact)
     }
 
@@ -347,6 +324,21 @@ impl GraphEditor {
             shape_values.look_back(&self.graph, input);
         }
         shape_values
+    }
+}
+
+/// Takes annotations away whose scale or zero point is no constant of the graph.
+fn drop_dangling_annotations(graph: &mut Graph) {
+    let constants: HashSet<String> = graph
+        .values
+        .iter()
+        .filter(|value| value.constant().is_some())
+        .map(|value| value.name.clone())
+        .collect();
+    for value in &mut graph.values {
+        value.annotation.take_if(|annotation| {
+            !constants.contains(&annotation.scale) || !constants.contains(&annotation.zero_point)
+        });
     }
 }
 

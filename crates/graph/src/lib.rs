@@ -22,7 +22,7 @@ pub use stage::{Relation, Stage};
 pub use tensor::{Array, Element, ElementCountError, Tensor};
 pub use text::ParseError;
 pub use types::{Dim, TensorType};
-pub use verify::{Verified, VerifyError, Violation, verify, verify_stage};
+pub use verify::{Verified, VerifyError, Violation, looks_like, verify, verify_stage};
 
 /// The ONNX operator set that every graph of this crate speaks, and that every file is written in.
 pub const OPSET: i64 = 21;
