@@ -1,0 +1,360 @@
+//! ONNX bytes to [`Graph`].
+
+mod attributes;
+mod operators;
+mod tensor;
+mod types;
+mod windows;
+
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+
+use onnx2int_graph::{EditError, Graph, GraphEditor, QuantizationAnnotation, TensorType, ValueId};
+use prost::Message;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorAnnotation};
+
+use crate::annotation_keys::{SCALE, ZERO_POINT};
+use crate::{DecodeError, Place, Problem};
+use attributes::Attributes;
+use operators::{Operand, Operands, Refusal};
+use types::{Symbols, check_declared, check_size, input_type};
+
+/// The versions of ONNX's default operator set that [`decode`] reads.
+pub const ACCEPTED_OPSETS: RangeInclusive<i64> = 13..=21;
+
+/// From 3 on a model says which operator sets it uses. The upper end only tells a model from
+/// noise; what an operator means hangs on its operator set.
+const PLAUSIBLE_IR_VERSIONS: RangeInclusive<i64> = 3..=64;
+
+/// What `graph.name` becomes where a file has none; ONNX demands one.
+const UNNAMED_GRAPH: &str = "main_graph";
+
+/// Reads an ONNX model.
+///
+/// Nodes without a name are named `<op type>_<output name>`; a second node of one name gets a
+/// number. Extents without a name get one. `auto_pad` becomes explicit pads. `Constant` nodes
+/// stay nodes. Declared types of inner values and outputs are checked against the inferred ones.
+///
+/// # Errors
+/// [`DecodeError`]; all parts that cannot be read are named at once. No bytes make it panic, and
+/// it allocates in proportion to the bytes given.
+pub fn decode(bytes: &[u8]) -> Result<Graph, DecodeError> {
+    let model = parse(bytes)?;
+    let Some(graph) = &model.graph else { return not_onnx("it holds no graph") };
+    check_versions(&model)?;
+    let mut decoder = Decoder::new(graph);
+    decoder.read_model(&model);
+    decoder.read_constants(graph);
+    decoder.read_inputs(graph);
+    for node in &graph.node {
+        decoder.read_node(node);
+    }
+    decoder.read_outputs(graph);
+    decoder.check_value_infos(graph);
+    decoder.read_annotations(&graph.quantization_annotation);
+    decoder.finish()
+}
+
+fn not_onnx<T>(reason: impl Into<String>) -> Result<T, DecodeError> {
+    Err(DecodeError::NotOnnx { reason: reason.into() })
+}
+
+fn parse(bytes: &[u8]) -> Result<ModelProto, DecodeError> {
+    if bytes.is_empty() {
+        return not_onnx("the file is empty");
+    }
+    ModelProto::decode(bytes)
+        .or_else(|error| not_onnx(format!("{error}; it is something else, or cut short")))
+}
+
+fn check_versions(model: &ModelProto) -> Result<(), DecodeError> {
+    if !PLAUSIBLE_IR_VERSIONS.contains(&model.ir_version) {
+        return not_onnx(format!("ir_version is {}; expected 3 or more", model.ir_version));
+    }
+    let mut versions =
+        model.opset_import.iter().filter(|set| is_default_domain(&set.domain)).map(|set| set.version);
+    let Some(version) = versions.next() else {
+        return not_onnx("it imports no operator set of the default domain");
+    };
+    match std::iter::once(version).chain(versions).find(|version| !ACCEPTED_OPSETS.contains(version)) {
+        Some(found) => Err(DecodeError::Opset { found }),
+        None => Ok(()),
+    }
+}
+
+fn is_default_domain(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+/// What is known of a value's name.
+#[derive(Clone, Copy)]
+enum Slot {
+    Readable(ValueId),
+    /// Its maker is among the problems.
+    Unreadable,
+}
+
+/// The graph so far and what could not be read.
+struct Decoder<'a> {
+    editor: GraphEditor,
+    values: HashMap<&'a str, Slot>,
+    /// Values that some node reads, or that the graph gives.
+    used: HashSet<&'a str>,
+    /// Names that nodes have, or will have.
+    node_names: HashSet<String>,
+    named_nodes: HashSet<&'a str>,
+    outputs: Vec<ValueId>,
+    symbols: Symbols,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(graph: &'a GraphProto) -> Self {
+        let name = if graph.name.is_empty() { UNNAMED_GRAPH } else { &graph.name };
+        let operands = graph.node.iter().flat_map(|node| &node.input);
+        let outputs = graph.output.iter().map(|output| &output.name);
+        Self {
+            editor: GraphEditor::new(name),
+            values: HashMap::new(),
+            used: operands.chain(outputs).map(String::as_str).collect(),
+            node_names: graph.node.iter().map(|node| node.name.clone()).collect(),
+            named_nodes: HashSet::new(),
+            outputs: Vec::new(),
+            symbols: Symbols::of(graph),
+            problems: Vec::new(),
+        }
+    }
+
+    fn problem(&mut self, place: Place, reason: impl Into<String>) {
+        self.problems.push(Problem { place, reason: reason.into() });
+    }
+
+    fn read_model(&mut self, model: &ModelProto) {
+        if !model.functions.is_empty() {
+            self.problem(Place::Model, "functions are not supported; inline them before");
+        }
+        if !model.training_info.is_empty() {
+            self.problem(Place::Model, "training_info is not supported; export the model for inference");
+        }
+        let mut keys = HashSet::new();
+        for StringStringEntryProto { key, value } in &model.metadata_props {
+            if !keys.insert(key) {
+                self.problem(Place::Model, format!("metadata key {key:?} is given twice"));
+            }
+            self.editor.set_metadata(key, value);
+        }
+    }
+
+    fn read_constants(&mut self, graph: &'a GraphProto) {
+        for sparse in &graph.sparse_initializer {
+            let name = sparse.values.as_ref().map_or("", |values| values.name.as_str());
+            self.values.insert(name, Slot::Unreadable);
+            self.problem(Place::Initializer(name.to_owned()), "sparse tensors are not supported");
+        }
+        for proto in &graph.initializer {
+            let added = tensor::tensor(proto).and_then(|tensor| {
+                check_name(&proto.name)?;
+                check_size(&TensorType::of(&tensor))?;
+                self.editor.add_constant(&proto.name, tensor).map_err(edit_reason)
+            });
+            self.define(&proto.name, added, Place::Initializer);
+        }
+    }
+
+    fn read_inputs(&mut self, graph: &'a GraphProto) {
+        let constants: HashSet<&str> = self.values.keys().copied().collect();
+        for input in &graph.input {
+            // Up to ir_version 3 every initializer had to be listed as an input too.
+            if constants.contains(input.name.as_str()) {
+                continue;
+            }
+            let added = check_name(&input.name)
+                .and_then(|()| input_type(input, &mut self.symbols))
+                .and_then(|ty| self.editor.add_input(&input.name, ty).map_err(edit_reason));
+            self.define(&input.name, added, Place::Input);
+        }
+    }
+
+    /// Notes a value, or the reason why it cannot be read.
+    fn define(&mut self, name: &'a str, added: Result<ValueId, String>, place: fn(String) -> Place) {
+        let slot = match added {
+            Ok(id) => Slot::Readable(id),
+            Err(reason) => {
+                self.problem(place(name.to_owned()), reason);
+                Slot::Unreadable
+            }
+        };
+        self.values.insert(name, slot);
+    }
+
+    fn read_node(&mut self, node: &'a NodeProto) {
+        let name = self.node_name(node);
+        let slot = match self.make_node(&name, node) {
+            Ok(id) => Slot::Readable(id),
+            Err(refusal) => {
+                if let Refusal::Unsupported(reason) = refusal {
+                    let op = if is_default_domain(&node.domain) {
+                        node.op_type.clone()
+                    } else {
+                        format!("{}.{}", node.domain, node.op_type)
+                    };
+                    self.problem(Place::Node { name, op }, reason);
+                }
+                Slot::Unreadable
+            }
+        };
+        let mut outputs = node.output.iter().map(String::as_str);
+        if let Some(first) = outputs.next() {
+            self.values.insert(first, slot);
+        }
+        for other in outputs.filter(|other| !other.is_empty()) {
+            self.values.insert(other, Slot::Unreadable);
+        }
+    }
+
+    /// A name that no other node has; that of the file where possible.
+    fn node_name(&mut self, node: &'a NodeProto) -> String {
+        if !node.name.is_empty() && self.named_nodes.insert(&node.name) {
+            return node.name.clone();
+        }
+        let base = match (node.name.as_str(), node.output.first()) {
+            ("", Some(output)) if !output.is_empty() => format!("{}_{output}", node.op_type),
+            ("", _) => node.op_type.clone(),
+            (name, _) => name.to_owned(),
+        };
+        let mut name = base.clone();
+        for n in 2.. {
+            if self.node_names.insert(name.clone()) {
+                break;
+            }
+            name = format!("{base}_{n}");
+        }
+        name
+    }
+
+    fn make_node(&mut self, name: &str, node: &'a NodeProto) -> Result<ValueId, Refusal> {
+        if !is_default_domain(&node.domain) {
+            return Err(format!("operators of domain {:?} are not supported", node.domain).into());
+        }
+        let slots = node
+            .input
+            .iter()
+            .enumerate()
+            .map(|(slot, operand)| match self.values.get(operand.as_str()) {
+                _ if operand.is_empty() => Ok(Operand::Absent),
+                Some(Slot::Readable(id)) => Ok(Operand::Known(*id)),
+                Some(Slot::Unreadable) => Ok(Operand::Unreadable),
+                None => Err(format!(
+                    "operand {slot} is {operand:?}, which no input, initializer or earlier node gives"
+                )),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let attributes = Attributes::of(node)?;
+        let op = operators::read(
+            &node.op_type,
+            &attributes,
+            &Operands { graph: self.editor.graph(), slots: &slots },
+        )?;
+        let output = match node.output.first() {
+            Some(output) if !output.is_empty() => output,
+            _ => return Err("its first output has no name".to_owned().into()),
+        };
+        for (index, other) in node.output.iter().enumerate().skip(1) {
+            if self.used.contains(other.as_str()) && !other.is_empty() {
+                return Err(
+                    format!("its output {index}, {other:?}, is in use; only the first is supported").into()
+                );
+            }
+        }
+        let inputs = slots
+            .iter()
+            .map(|slot| match slot {
+                Operand::Absent => Ok(None),
+                Operand::Known(id) => Ok(Some(*id)),
+                Operand::Unreadable => Err(Refusal::OperandUnreadable),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let id = self.editor.add_node(name, op, inputs, output).map_err(edit_reason)?;
+        check_size(&self.editor.graph().value(id).ty).map_err(|reason| format!("its result: {reason}"))?;
+        Ok(id)
+    }
+
+    fn read_outputs(&mut self, graph: &'a GraphProto) {
+        if graph.output.is_empty() {
+            self.problem(Place::Model, "expected a graph output, found none");
+        }
+        let mut seen = HashSet::new();
+        for output in &graph.output {
+            let place = || Place::Output(output.name.clone());
+            if !seen.insert(&output.name) {
+                self.problem(place(), "it is listed twice");
+            }
+            match self.values.get(output.name.as_str()) {
+                None => self.problem(place(), "no input, initializer or node gives it"),
+                Some(Slot::Unreadable) => {}
+                Some(Slot::Readable(id)) => {
+                    let id = *id;
+                    self.outputs.push(id);
+                    if let Err(reason) = check_declared(output, &self.editor.graph().value(id).ty) {
+                        self.problem(place(), reason);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_value_infos(&mut self, graph: &'a GraphProto) {
+        for info in &graph.value_info {
+            if let Some(Slot::Readable(id)) = self.values.get(info.name.as_str())
+                && let Err(reason) = check_declared(info, &self.editor.graph().value(*id).ty)
+            {
+                self.problem(Place::Value(info.name.clone()), reason);
+            }
+        }
+    }
+
+    fn read_annotations(&mut self, annotations: &'a [TensorAnnotation]) {
+        for annotation in annotations {
+            let name = annotation.tensor_name();
+            let mut parameters: Vec<_> = annotation
+                .quant_parameter_tensor_names
+                .iter()
+                .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+                .collect();
+            parameters.sort_unstable();
+            let &[(SCALE, scale), (ZERO_POINT, zero_point)] = parameters.as_slice() else {
+                let keys: Vec<_> = parameters.iter().map(|(key, _)| *key).collect();
+                let reason =
+                    format!("quantization annotation: expected {SCALE} and {ZERO_POINT}, found {keys:?}");
+                self.problem(Place::Value(name.to_owned()), reason);
+                continue;
+            };
+            if let Some(Slot::Readable(id)) = self.values.get(name) {
+                let (scale, zero_point) = (scale.to_owned(), zero_point.to_owned());
+                self.editor.annotate(*id, Some(QuantizationAnnotation { scale, zero_point }));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Graph, DecodeError> {
+        if !self.problems.is_empty() {
+            return Err(DecodeError::Unsupported { problems: self.problems });
+        }
+        self.editor.set_outputs(self.outputs);
+        Ok(self.editor.finish()?)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() { Err("it has no name".to_owned()) } else { Ok(()) }
+}
+
+/// The reason of an [`EditError`], whose node is named by the caller.
+fn edit_reason(error: EditError) -> String {
+    match error {
+        EditError::Type { source, .. } => source.to_string(),
+        other @ (EditError::NameTaken { .. } | EditError::TypeMismatch { .. } | EditError::Cycle { .. }) => {
+            other.to_string()
+        }
+    }
+}

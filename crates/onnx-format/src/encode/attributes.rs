@@ -1,0 +1,95 @@
+//! The attributes of a node, all of them, in alphabetical order.
+
+use onnx2int_graph::{Dim, Graph, Node, Op, Pads};
+use tract_onnx::pb::AttributeProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
+
+use super::tensor::{data_type, tensor};
+
+pub(super) fn attributes(graph: &Graph, node: &Node) -> Vec<AttributeProto> {
+    match &node.op {
+        Op::Conv(attributes) | Op::ConvInteger(attributes) => vec![
+            ints("dilations", &attributes.dilations),
+            int("group", attributes.group as i64),
+            ints("kernel_shape", &weight_kernel(graph, node)),
+            pads(&attributes.pads),
+            ints("strides", &attributes.strides),
+        ],
+        Op::MaxPool(attributes) => vec![
+            int("ceil_mode", attributes.ceil_mode.into()),
+            ints("dilations", &attributes.dilations),
+            ints("kernel_shape", &attributes.kernel_shape),
+            pads(&attributes.pads),
+            ints("strides", &attributes.strides),
+        ],
+        Op::Gemm(attributes) => vec![
+            float("alpha", attributes.alpha),
+            float("beta", attributes.beta),
+            int("transA", attributes.trans_a.into()),
+            int("transB", attributes.trans_b.into()),
+        ],
+        Op::QuantizeLinear { axis }
+        | Op::DequantizeLinear { axis }
+        | Op::LogSoftmax { axis }
+        | Op::Softmax { axis }
+        | Op::Flatten { axis }
+        | Op::Concat { axis }
+        | Op::Gather { axis } => vec![int("axis", *axis)],
+        Op::Cast { to } => vec![int("to", data_type(*to) as i64)],
+        Op::Reshape { allow_zero } => vec![int("allowzero", (*allow_zero).into())],
+        Op::Transpose { perm } => vec![ints("perm", perm)],
+        Op::Constant(value) => {
+            vec![AttributeProto { t: Some(tensor(value)), ..attribute("value", AttributeType::Tensor) }]
+        }
+        Op::Shape { start, end } => {
+            let end = end.map(|end| int("end", end));
+            end.into_iter().chain([int("start", *start)]).collect()
+        }
+        Op::ArgMax { axis, keepdims } => {
+            vec![int("axis", *axis), int("keepdims", (*keepdims).into())]
+        }
+        Op::MatMul
+        | Op::MatMulInteger
+        | Op::Relu
+        | Op::Clip
+        | Op::Add
+        | Op::Sub
+        | Op::Mul
+        | Op::Div
+        | Op::Max
+        | Op::Min
+        | Op::Slice
+        | Op::Squeeze
+        | Op::Unsqueeze
+        | Op::Identity
+        | Op::Dropout => Vec::new(),
+    }
+}
+
+/// The spatial extents of a convolution's weights, which the type rules want to be known.
+fn weight_kernel(graph: &Graph, node: &Node) -> Vec<usize> {
+    let weights = graph.operand(node, 1).into_iter().flat_map(|weights| weights.ty.shape.iter().skip(2));
+    weights.filter_map(Dim::fixed).collect()
+}
+
+fn pads(pads: &Pads) -> AttributeProto {
+    let both: Vec<usize> = pads.begin.iter().chain(&pads.end).copied().collect();
+    ints("pads", &both)
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { i, ..attribute(name, AttributeType::Int) }
+}
+
+fn ints(name: &str, values: &[usize]) -> AttributeProto {
+    let ints = values.iter().map(|&value| value as i64).collect();
+    AttributeProto { ints, ..attribute(name, AttributeType::Ints) }
+}
+
+fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto { f, ..attribute(name, AttributeType::Float) }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: kind as i32, ..AttributeProto::default() }
+}
