@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("onnx-format", &["graph"]),
     ("interpreter", &["graph"]),
     ("transforms", &["graph"]),
-    ("dataset", &[]),
+    ("dataset", &["graph"]),
     ("runtimes", &["graph", "onnx-format", "interpreter"]),
     ("calibration", &["graph", "runtimes", "dataset"]),
     ("training", &["graph", "dataset"]),
