@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use crate::console::say;
 use crate::process::{self, Interrupt, Stdout};
 
 /// With `--workspace`, cargo gives the dependencies the same features as `cargo test --workspace` does, so that the
@@ -14,7 +15,7 @@ const BUILD: [&str; 4] = ["build", "--workspace", "--bin", "onnx2int"];
 
 /// Builds the binary in the dev profile, which is an optimized one in this workspace, and returns its path.
 pub(crate) fn build(root: &Path, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
-    println!("$ cargo {}", BUILD.join(" "));
+    say(format_args!("$ cargo {}", BUILD.join(" ")));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(BUILD).arg("--message-format=json-render-diagnostics").current_dir(root);

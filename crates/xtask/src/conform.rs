@@ -14,6 +14,7 @@ use onnx2int_graph::Stage;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::console::say;
 use crate::pipeline::{self, DATA_DIR, STEM, Settings};
 use crate::process::{self, Interrupt, Stdout};
 use crate::runner::Runner;
@@ -45,17 +46,13 @@ struct Logits {
 }
 
 /// Runs the check on the results of `run-all` or of `run-all --quick`.
-pub(crate) fn conform(
-    root: PathBuf,
-    quick: bool,
-    this_command: &str,
-    interrupt: Interrupt,
-) -> anyhow::Result<()> {
+pub(crate) fn conform(root: PathBuf, quick: bool, interrupt: Interrupt) -> anyhow::Result<()> {
     let settings = settings_of_last_run(&root, quick)?;
     let tool = cargo::build(&root, &interrupt)?;
+    let remake = settings.command();
     let mut runner = Runner::open(root.clone(), tool.clone(), settings, interrupt.clone())?;
     if let Some(reason) = runner.first_out_of_date()? {
-        bail!("the results are out of date ({reason}); make them with {}", run_all_command(quick));
+        bail!("the results are out of date ({reason}); make them anew with `{remake}`");
     }
     let check = Check { root, tool, quick, interrupt };
     // First what can fail early.
@@ -64,18 +61,15 @@ pub(crate) fn conform(
     fs::create_dir_all(&ours).with_context(|| format!("cannot make the folder {ours:?}"))?;
     let description = check.describe_ours()?;
     atomic_file::write(&ours.join("ours.json"), &serde_json::to_vec_pretty(&description)?)?;
-    check.compare(&python, this_command)
-}
-
-fn run_all_command(quick: bool) -> &'static str {
-    if quick { "`cargo xtask run-all --quick`" } else { "`cargo xtask run-all`" }
+    check.compare(&python)
 }
 
 /// The settings that the last run-all left, so that its files are not judged by others.
 fn settings_of_last_run(root: &Path, quick: bool) -> anyhow::Result<Settings> {
     let path = pipeline::run_description_path(quick);
     let bytes = fs::read(root.join(&path)).with_context(|| {
-        format!("cannot read {path:?}; make the results with {} first", run_all_command(quick))
+        let option = if quick { " --quick" } else { "" };
+        format!("cannot read {path:?}, which `cargo xtask run-all{option}` makes")
     })?;
     serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not the description of a run"))
 }
@@ -95,7 +89,7 @@ impl Check {
     /// The interpreter of the environment that `scripts/setup_venv.sh` makes.
     fn python(&self) -> anyhow::Result<PathBuf> {
         let script = "scripts/setup_venv.sh";
-        println!("$ {script}");
+        say(format_args!("$ {script}"));
         let mut command = Command::new("bash");
         command.arg(script).current_dir(&self.root);
         let finished = process::run(&mut command, Stdout::Captured, &self.interrupt)?;
@@ -145,7 +139,7 @@ impl Check {
             .concat(),
         );
         let line = process::shell_line(&self.root, &self.tool, &arguments);
-        println!("$ {line}");
+        say(format_args!("$ {line}"));
         let mut command = Command::new(&self.tool);
         command.args(&arguments).current_dir(&self.root);
         let finished = process::run(&mut command, Stdout::Inherited, &self.interrupt)?;
@@ -167,7 +161,7 @@ impl Check {
     }
 
     /// Runs the script, keeps what it printed, and shows it as a table.
-    fn compare(&self, python: &Path, this_command: &str) -> anyhow::Result<()> {
+    fn compare(&self, python: &Path) -> anyhow::Result<()> {
         let dir = pipeline::run_dir(self.quick);
         let (models, ours) = (format!("{dir}/models"), format!("{dir}/conform"));
         let arguments = pipeline::words(
@@ -177,7 +171,7 @@ impl Check {
             ]
             .concat(),
         );
-        println!("$ {}", process::shell_line(&self.root, python, &arguments));
+        say(format_args!("$ {}", process::shell_line(&self.root, python, &arguments)));
         let mut command = Command::new(python);
         command.args(&arguments).current_dir(&self.root);
         let finished = process::run(&mut command, Stdout::Captured, &self.interrupt)?;
@@ -191,13 +185,14 @@ impl Check {
             );
         }
         atomic_file::write(&self.dir().join("conform.json"), &serde_json::to_vec_pretty(&found)?)?;
-        println!("\n{}", table(&found)?);
+        say(format_args!("\n{}", table(&found)?));
         if !finished.status.success() || found["ok"] != true {
-            bail!(
-                "the stage files do not conform; {dir}/conform.json has all failures; repeat with {this_command}"
-            );
+            bail!("the stage files do not conform; {dir}/conform.json has every failure");
         }
-        println!("All {} stage files conform; {dir}/conform.json has the details.", Stage::ALL.len());
+        say(format_args!(
+            "All {} stage files conform; {dir}/conform.json has the details.",
+            Stage::ALL.len()
+        ));
         Ok(())
     }
 }
@@ -215,16 +210,19 @@ fn read_score(root: &Path, path: &str) -> anyhow::Result<Score> {
     serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not a score file"))
 }
 
-/// One line a stage: what the checker and ONNX Runtime said, and how many logits differ in which runtime.
+/// One line a stage: how many images ONNX Runtime gets right (with exact 8-bit products, and with its default kernels),
+/// how many we do, and how many logits differ in which of our runtimes.
 fn table(found: &Value) -> anyhow::Result<String> {
     let mut text = format!(
-        "onnx {}, onnxruntime {}, {} images\n{:<12} {:<8} {:>8} {:>8}  {:<8} {}\n",
+        "onnx {}, onnxruntime {}, {} images\n{:<12} {:>6} {:>6} {:>8} {:>8} {:>8}  {:<8} {}\n",
         found["onnx"].as_str().unwrap_or("?"),
         found["onnxruntime"].as_str().unwrap_or("?"),
         found["images"],
         "stage",
-        "checker",
+        "input",
+        "output",
         "correct",
+        "default",
         "ours",
         "verdict",
         "differing logits"
@@ -239,10 +237,12 @@ fn table(found: &Value) -> anyhow::Result<String> {
             entry["comparisons"].as_array().into_iter().flatten().map(difference).collect();
         writeln!(
             text,
-            "{:<12} {:<8} {:>8} {:>8}  {verdict:<8} {}",
+            "{:<12} {:>6} {:>6} {:>8} {:>8} {:>8}  {verdict:<8} {}",
             stage.name(),
-            entry["checker"].as_str().unwrap_or("FAILED"),
+            entry["input"].as_str().unwrap_or("?"),
+            entry["output"].as_str().unwrap_or("?"),
             entry["correct"].to_string(),
+            entry["correct_default"].to_string(),
             entry["correct_ours"].to_string(),
             differences.join(", ")
         )?;
@@ -271,7 +271,7 @@ mod tests {
             .map(|stage| {
                 (
                     stage.name().to_owned(),
-                    json!({ "ok": true, "checker": "ok", "correct": 9911, "correct_ours": 9912 }),
+                    json!({ "ok": true, "input": "u8", "output": "i32", "correct": 9911, "correct_default": 9910, "correct_ours": 9912 }),
                 )
             })
             .collect();
@@ -287,7 +287,9 @@ mod tests {
         found["failures"] = json!(["integer: tract flips 1 class"]);
         let text = table(&found).unwrap();
         assert!(
-            text.contains("integer      ok           9911     9912  FAILED   tract 7 of 100000 (1 flips)"),
+            text.contains(
+                "integer          u8    i32     9911     9910     9912  FAILED   tract 7 of 100000 (1 flips)"
+            ),
             "{text}"
         );
         assert!(text.contains("  integer: tract flips 1 class"), "{text}");

@@ -2,11 +2,11 @@
 //!
 //! `cargo xtask run-all` and `cargo xtask conform`; the libraries' work is done by the binary `onnx2int`, which this
 //! one builds and calls.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
 mod atomic_file;
 mod cargo;
 mod conform;
+mod console;
 mod digest;
 mod pipeline;
 mod process;
@@ -17,13 +17,13 @@ mod timing;
 #[cfg(test)]
 mod runner_tests;
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use onnx2int_graph::Stage;
 
+use crate::console::complain;
 use crate::pipeline::Settings;
 use crate::process::{Interrupt, Interrupted};
 use crate::runner::Force;
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::from(if error.is::<Interrupted>() { 130 } else { 1 })
         }
     }
@@ -67,7 +67,7 @@ struct RunAll {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: Option<u32>,
     /// The seed of initialization, shuffling and dropout
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = pipeline::DEFAULT_SEED)]
     seed: u64,
     /// Bits of scale_out's multipliers, 2 to 23, for hardware with a narrow multiplier [default: 23]
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=23))]
@@ -96,9 +96,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 None if options.force => Force::All,
                 None => Force::Nothing,
             };
-            runner::run_all(root, settings, force, &this_command(), interrupt)
+            runner::run_all(root, settings, force, interrupt)
         }
-        Task::Conform { quick } => conform::conform(root, *quick, &this_command(), interrupt),
+        Task::Conform { quick } => conform::conform(root, *quick, interrupt),
     }
 }
 
@@ -108,12 +108,6 @@ fn repository_root() -> PathBuf {
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let crate_folder = PathBuf::from(manifest_dir);
     crate_folder.ancestors().nth(2).map_or_else(|| crate_folder.clone(), PathBuf::from)
-}
-
-/// The command that started this process, for messages that say what to repeat.
-fn this_command() -> String {
-    let arguments = std::env::args().skip(1).map(|argument| process::quoted(OsStr::new(&argument)));
-    std::iter::once("cargo xtask".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// A stage by its name (`scale_out`), with hyphens (`scale-out`), or by the command that makes it (`quantize`).

@@ -23,6 +23,9 @@ pub(crate) const DATA_DIR: &str = "data/mnist";
 /// The stem of every model file.
 pub(crate) const STEM: &str = "mnist_cnn";
 
+/// The seed of a run that does not name one.
+pub(crate) const DEFAULT_SEED: u64 = 1;
+
 /// How many training images the quantizer looks at.
 const CALIBRATION_SAMPLES: u32 = 1000;
 
@@ -37,6 +40,27 @@ pub(crate) struct Settings {
     pub epochs: Option<u32>,
     /// Bits of scale_out's multipliers instead of the default.
     pub mantissa_bits: Option<u32>,
+}
+
+impl Settings {
+    /// The command that makes what is out of date under these settings, and nothing else.
+    pub(crate) fn command(&self) -> String {
+        let Self { quick, seed, epochs, mantissa_bits } = self;
+        let mut command = "cargo xtask run-all".to_owned();
+        if *quick {
+            command.push_str(" --quick");
+        }
+        if *seed != DEFAULT_SEED {
+            command.push_str(&format!(" --seed {seed}"));
+        }
+        if let Some(epochs) = epochs {
+            command.push_str(&format!(" --epochs {epochs}"));
+        }
+        if let Some(bits) = mantissa_bits {
+            command.push_str(&format!(" --mantissa-bits {bits}"));
+        }
+        command
+    }
 }
 
 /// The folder of a quick or a full run's results; the two never share one.
@@ -353,6 +377,13 @@ mod tests {
         let expected = "train --data-dir data/mnist --seed 1 --epochs 3 --quick --output \
                         reports/mnist-quick/models/mnist_cnn.onnx --checkpoint-dir reports/mnist-quick/checkpoints/";
         assert!(train.starts_with(expected), "{train}");
+    }
+
+    #[test]
+    fn the_command_of_settings_has_what_is_not_default() {
+        assert_eq!(settings().command(), "cargo xtask run-all");
+        let other = Settings { quick: true, seed: 7, epochs: Some(2), mantissa_bits: Some(8) };
+        assert_eq!(other.command(), "cargo xtask run-all --quick --seed 7 --epochs 2 --mantissa-bits 8");
     }
 
     #[test]

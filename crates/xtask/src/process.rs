@@ -46,7 +46,7 @@ pub(crate) struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted")
+        f.write_str("interrupted; what is done is kept, and the next run goes on from there")
     }
 }
 

@@ -14,6 +14,7 @@ use anyhow::{Context, anyhow, bail};
 use onnx2int_graph::Stage;
 use serde_json::{Map, Value};
 
+use crate::console::say;
 use crate::digest::Digests;
 use crate::pipeline::{self, Code, Settings, Step};
 use crate::process::{self, Finished, Interrupt, Interrupted, Stdout};
@@ -40,27 +41,24 @@ impl Force {
 }
 
 /// `cargo xtask run-all`: builds the binary, makes what is out of date, and prints the stage table.
-///
-/// `this_command` is what the user typed; a message about a failed step repeats it.
 pub(crate) fn run_all(
     root: PathBuf,
     settings: Settings,
     force: Force,
-    this_command: &str,
     interrupt: Interrupt,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
     let tool = cargo::build(&root, &interrupt)?;
     let mut runner = Runner::open(root, tool, settings, interrupt)?;
-    let made = runner.make(force, this_command)?;
+    let made = runner.make(force)?;
     let dir = pipeline::run_dir(runner.settings.quick);
-    println!("\n{}\n", runner.table()?.trim_end());
-    println!(
+    say(format_args!("\n{}\n", runner.table()?.trim_end()));
+    say(format_args!(
         "{} of {} steps made anew in {:.1} s; {dir}/report.md has the details, {dir}/report.timing.json the times",
         made.len(),
         runner.steps.len(),
         started.elapsed().as_secs_f64()
-    );
+    ));
     Ok(())
 }
 
@@ -102,9 +100,9 @@ impl Runner {
     }
 
     /// Makes what is out of date or forced, and returns the names of these steps.
-    pub(crate) fn make(&mut self, force: Force, this_command: &str) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn make(&mut self, force: Force) -> anyhow::Result<Vec<String>> {
         self.describe_run()?;
-        let made = self.make_steps(force, this_command);
+        let made = self.make_steps(force);
         self.digests.save()?;
         made
     }
@@ -128,7 +126,7 @@ impl Runner {
         fs::read_to_string(self.root.join(&path)).with_context(|| format!("cannot read {path:?}"))
     }
 
-    fn make_steps(&mut self, force: Force, this_command: &str) -> anyhow::Result<Vec<String>> {
+    fn make_steps(&mut self, force: Force) -> anyhow::Result<Vec<String>> {
         let mut made = Vec::new();
         for step in self.steps.clone() {
             if self.interrupt.requested() {
@@ -138,8 +136,8 @@ impl Runner {
             let forced = force.reason(&step);
             let begin_anew = forced.is_some();
             let Some(reason) = forced.or(reason) else { continue };
-            println!("{}: {reason}", step.name);
-            self.execute(&step, now, begin_anew, this_command)?;
+            say(format_args!("{}: {reason}", step.name));
+            self.execute(&step, now, begin_anew)?;
             made.push(step.name);
         }
         Ok(made)
@@ -164,13 +162,7 @@ impl Runner {
         Ok((now, reason))
     }
 
-    fn execute(
-        &mut self,
-        step: &Step,
-        now: Stamp,
-        begin_anew: bool,
-        this_command: &str,
-    ) -> anyhow::Result<()> {
+    fn execute(&mut self, step: &Step, now: Stamp, begin_anew: bool) -> anyhow::Result<()> {
         let stamp_path = self.stamp_path(step);
         remove_if_there(&stamp_path)?;
         for output in &step.outputs {
@@ -183,14 +175,15 @@ impl Runner {
         let mut arguments = step.arguments.clone();
         arguments.extend(step.resume.filter(|_| !begin_anew).map(str::to_owned));
         let line = process::shell_line(&self.root, &self.tool, &arguments);
-        println!("$ {line}");
+        say(format_args!("$ {line}"));
         let stdout = if step.captured.is_some() { Stdout::Captured } else { Stdout::Inherited };
         let mut command = Command::new(&self.tool);
         let finished =
             process::run(command.args(&arguments).current_dir(&self.root), stdout, &self.interrupt)?;
+        let remake = self.settings.command();
         let failed = |what: String| {
             anyhow!(
-                "step {} {what}\n  to repeat this step:  {line}\n  to go on after that:  {this_command}",
+                "step {} {what}\n  to repeat this step:  {line}\n  to go on after that:  {remake}",
                 step.name
             )
         };
@@ -221,11 +214,11 @@ impl Runner {
 
     /// Tells what the step took, and puts it into the file of what differs from run to run.
     fn record_time(&self, step: &Step, arguments: &[String], finished: &Finished) -> anyhow::Result<()> {
-        println!(
+        say(format_args!(
             "  {:.2} s, peak memory {} MB",
             finished.elapsed.as_secs_f64(),
             finished.peak_memory / 1_000_000
-        );
+        ));
         let path = self.root.join(pipeline::run_dir(self.settings.quick)).join("report.timing.json");
         // Without the program's path, which differs from machine to machine.
         let command = process::shell_line(Path::new(""), Path::new("onnx2int"), arguments);

@@ -80,7 +80,7 @@ impl Repository {
     }
 
     fn run(&self, settings: Settings, force: Force) -> anyhow::Result<Vec<String>> {
-        self.open(settings)?.make(force, "cargo xtask run-all")
+        self.open(settings)?.make(force)
     }
 
     /// Every file of the results with its content and time.
@@ -208,7 +208,7 @@ fn an_interrupted_training_is_resumed() {
         Runner::open(repository.0.path().to_owned(), repository.path("tool"), settings(), interrupt.clone())
             .unwrap();
     interrupt.request();
-    assert!(runner.make(Force::Nothing, "").unwrap_err().is::<Interrupted>());
+    assert!(runner.make(Force::Nothing).unwrap_err().is::<Interrupted>());
     drop(runner);
     repository.run(settings(), Force::Nothing).unwrap();
     let log = fs::read_to_string(repository.path("log")).unwrap();
