@@ -1,3 +1,5 @@
+//! Intervals of hand-made graphs, and against a search over all inputs.
+
 use super::*;
 use crate::{ConvAttributes, GraphEditor, TensorType, verify};
 
