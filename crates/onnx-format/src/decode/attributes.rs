@@ -68,7 +68,9 @@ impl<'a> Attributes<'a> {
         let Some(ints) = self.ints(name)? else { return Ok(None) };
         let extent = |&int: &i64| match usize::try_from(int) {
             Ok(extent) if int >= least && int <= i64::from(i32::MAX) => Ok(extent),
-            _ => Err(format!("attribute {name:?}: expected numbers of {least} and above, found {int}")),
+            _ => {
+                Err(format!("attribute {name:?}: expected numbers from {least} to {}, found {int}", i32::MAX))
+            }
         };
         ints.iter().map(extent).collect::<Result<Vec<_>, _>>().map(Some)
     }

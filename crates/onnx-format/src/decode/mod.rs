@@ -2,6 +2,7 @@
 
 mod attributes;
 mod operators;
+mod size;
 mod tensor;
 mod types;
 mod windows;
@@ -9,7 +10,7 @@ mod windows;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use onnx2int_graph::{EditError, Graph, GraphEditor, QuantizationAnnotation, TensorType, ValueId};
+use onnx2int_graph::{EditError, Graph, GraphEditor, QuantizationAnnotation, ValueId};
 use prost::Message;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorAnnotation};
 
@@ -17,7 +18,8 @@ use crate::annotation_keys::{SCALE, ZERO_POINT};
 use crate::{DecodeError, Place, Problem};
 use attributes::Attributes;
 use operators::{Operand, Operands, Refusal};
-use types::{Symbols, check_declared, check_size, input_type};
+use size::check_size;
+use types::{Symbols, check_declared, input_type};
 
 /// The versions of ONNX's default operator set that [`decode`] reads.
 pub const ACCEPTED_OPSETS: RangeInclusive<i64> = 13..=21;
@@ -154,7 +156,6 @@ impl<'a> Decoder<'a> {
         for proto in &graph.initializer {
             let added = tensor::tensor(proto).and_then(|tensor| {
                 check_name(&proto.name)?;
-                check_size(&TensorType::of(&tensor))?;
                 self.editor.add_constant(&proto.name, tensor).map_err(edit_reason)
             });
             self.define(&proto.name, added, Place::Initializer);

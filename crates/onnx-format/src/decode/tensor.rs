@@ -1,8 +1,10 @@
 //! `TensorProto` to [`Tensor`].
 
-use onnx2int_graph::{DType, Element, Tensor};
+use onnx2int_graph::{DType, Element, Tensor, TensorType};
 use tract_onnx::pb::TensorProto;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+
+use super::size::check_size;
 
 /// Reads a tensor. The error says what was expected and found, without the tensor's name.
 ///
@@ -17,10 +19,8 @@ pub(super) fn tensor(proto: &TensorProto) -> Result<Tensor, String> {
         return Err("tensors in segments are not supported".to_owned());
     }
     let shape = shape(&proto.dims)?;
-    let count = shape
-        .iter()
-        .try_fold(1_usize, |count, &extent| count.checked_mul(extent))
-        .ok_or_else(|| format!("shape {shape:?} has more elements than memory could hold"))?;
+    check_size(&TensorType::fixed(dtype, &shape))?;
+    let count = shape.iter().product();
     let data = Data { proto, dtype, shape: &shape, count };
     match dtype {
         DType::F32 => data.read(f32::from_le_bytes, &proto.float_data, Some),

@@ -7,31 +7,8 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
 use tract_onnx::pb::type_proto::{Tensor as TensorTypeProto, Value as TypeValue};
 use tract_onnx::pb::{GraphProto, ValueInfoProto};
 
+use super::size::check_size;
 use super::tensor::dtype;
-
-/// Extents beyond this, and tensors of more elements than [`MAX_ELEMENTS`], are refused: sizes
-/// are then computed without overflow, whatever a file claims.
-const MAX_EXTENT: usize = i32::MAX as usize;
-const MAX_ELEMENTS: usize = 1 << 40;
-const MAX_RANK: usize = 64;
-
-/// Refuses a type that no machine could hold a tensor of.
-pub(super) fn check_size(ty: &TensorType) -> Result<(), String> {
-    let mut elements = 1_usize;
-    for extent in ty.shape.iter().filter_map(Dim::fixed) {
-        // An extent of 0 must not hide what its neighbors claim.
-        elements = elements.saturating_mul(extent.max(1));
-        if extent > MAX_EXTENT {
-            elements = usize::MAX;
-        }
-    }
-    if elements > MAX_ELEMENTS || ty.rank() > MAX_RANK {
-        return Err(format!(
-            "type {ty} is too large; expected at most {MAX_ELEMENTS} elements and {MAX_RANK} axes"
-        ));
-    }
-    Ok(())
-}
 
 /// Names for the extents that graph inputs leave unnamed.
 pub(super) struct Symbols {

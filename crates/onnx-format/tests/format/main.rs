@@ -1,0 +1,11 @@
+//! The codec on files as others write them, on its own files, and on damaged ones.
+
+mod damage;
+mod declared;
+mod models;
+mod operators;
+mod pytorch;
+mod reading;
+mod refusals;
+mod round_trip;
+mod tensors;
