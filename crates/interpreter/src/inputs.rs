@@ -9,9 +9,17 @@ use crate::RunError;
 /// The extents that the inputs give to symbolic dimensions.
 pub(crate) type Extents<'g> = HashMap<&'g str, usize>;
 
-/// Checks the number of inputs, their element types, ranks and extents, and that axes of one name
-/// have one extent.
-pub(crate) fn check_inputs<'g>(graph: &'g Graph, inputs: &[Tensor]) -> Result<Extents<'g>, RunError> {
+/// Whether these are the tensors that a graph asks for: their number, element types, ranks and
+/// fixed extents, and one extent for all axes of one name.
+///
+/// # Errors
+/// The first mismatch, with the name of the input, what was expected and what was found.
+pub fn check_inputs(graph: &Graph, inputs: &[Tensor]) -> Result<(), RunError> {
+    bind_extents(graph, inputs).map(|_| ())
+}
+
+/// As [`check_inputs`], giving the extents of the names.
+pub(crate) fn bind_extents<'g>(graph: &'g Graph, inputs: &[Tensor]) -> Result<Extents<'g>, RunError> {
     if inputs.len() != graph.inputs().len() {
         return Err(RunError::InputCount {
             graph: graph.name().to_owned(),
@@ -77,13 +85,13 @@ mod tests {
     }
 
     fn message(inputs: &[Tensor]) -> String {
-        check_inputs(&graph(), inputs).unwrap_err().to_string()
+        bind_extents(&graph(), inputs).unwrap_err().to_string()
     }
 
     #[test]
     fn a_symbol_takes_the_extent_of_the_input() {
         let graph = graph();
-        let extents = check_inputs(&graph, &[zeros(&[3, 2]), zeros(&[3, 2])]).unwrap();
+        let extents = bind_extents(&graph, &[zeros(&[3, 2]), zeros(&[3, 2])]).unwrap();
         assert_eq!(extents.get("N"), Some(&3));
     }
 

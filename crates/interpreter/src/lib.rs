@@ -38,4 +38,5 @@ mod softmax;
 mod window;
 
 pub use error::{OpError, RunError};
+pub use inputs::check_inputs;
 pub use run::{run, run_observed};

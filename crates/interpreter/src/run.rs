@@ -2,7 +2,7 @@
 
 use onnx2int_graph::{Graph, Node, Source, Tensor, TensorType, ValueId, Verified};
 
-use crate::inputs::{Extents, check_inputs, is_of_type};
+use crate::inputs::{Extents, bind_extents, is_of_type};
 use crate::operands::Operands;
 use crate::{OpError, RunError, evaluate};
 
@@ -29,7 +29,7 @@ pub fn run_observed(
     observe: &mut dyn FnMut(ValueId, &Tensor),
 ) -> Result<Vec<Tensor>, RunError> {
     let graph = graph.graph();
-    let extents = check_inputs(graph, inputs)?;
+    let extents = bind_extents(graph, inputs)?;
     let last_uses = last_uses(graph);
 
     let mut tensors: Vec<Option<Tensor>> =

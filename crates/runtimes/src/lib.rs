@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Running graphs: our interpreter and tract behind one trait.
+//!
+//! [`prepare`] makes a [`Session`] that computes any values of a graph, inner ones too, so that
+//! callers observe what flows through a network without changing it. [`run_parallel`] spreads a
+//! batch of images over threads.
+//!
+//! # What runtimes agree on
+//!
+//! The interpreter is the oracle. Tract gives the same bits on integer operators. It differs on
+//! floats: it sums in f32 and in another order, and its `QuantizeLinear` multiplies by the inverse
+//! of the scale where ONNX divides, so that an 8-bit value that lies next to a rounding boundary
+//! may be off by one.
+
+mod convert;
+mod error;
+mod interpreter;
+mod kind;
+mod parallel;
+mod prepare;
+mod tract;
+
+pub use error::RuntimeError;
+pub use kind::RuntimeKind;
+pub use parallel::run_parallel;
+pub use prepare::{Session, prepare};

@@ -1,0 +1,52 @@
+//! Tensors to tract and back. Both sides hold dense row-major elements, copied as one block.
+
+use onnx2int_graph::{DType, Element, Tensor, match_tensor};
+use tract_onnx::prelude::{Datum, DatumType, TDim, Tensor as TractTensor, TractResult};
+use tract_onnx::tract_core::internal::{anyhow, bail};
+
+/// The element type that tract knows by another name.
+pub(crate) fn to_tract_dtype(dtype: DType) -> DatumType {
+    match dtype {
+        DType::F32 => f32::datum_type(),
+        DType::U8 => u8::datum_type(),
+        DType::I8 => i8::datum_type(),
+        DType::I32 => i32::datum_type(),
+        DType::I64 => i64::datum_type(),
+        DType::Bool => bool::datum_type(),
+    }
+}
+
+/// A copy for tract.
+pub(crate) fn to_tract(tensor: &Tensor) -> TractResult<TractTensor> {
+    fn copied<T: Datum + Copy>(shape: &[usize], elements: &[T]) -> TractResult<TractTensor> {
+        TractTensor::from_shape(shape, elements)
+    }
+    match_tensor!(tensor, array => {
+        let elements = array.as_slice().ok_or_else(|| anyhow!("a tensor is not in row-major order"))?;
+        copied(array.shape(), elements)
+    })
+}
+
+/// A copy of what tract computed, as the element type that the graph declares.
+///
+/// Tract computes i64 values as symbolic dimensions: they are turned back to numbers.
+pub(crate) fn from_tract(tensor: &TractTensor, dtype: DType) -> TractResult<Tensor> {
+    if tensor.datum_type() == TDim::datum_type() && dtype == DType::I64 {
+        return from_tract(&*tensor.cast_to::<i64>()?, dtype);
+    }
+    if tensor.datum_type() != to_tract_dtype(dtype) {
+        bail!("{:?} elements", tensor.datum_type());
+    }
+    fn copied<T: Datum + Copy + Element>(tensor: &TractTensor) -> TractResult<Tensor> {
+        let view = tensor.to_plain_array_view::<T>()?;
+        Ok(Tensor::from_vec(tensor.shape(), view.iter().copied().collect())?)
+    }
+    match dtype {
+        DType::F32 => copied::<f32>(tensor),
+        DType::U8 => copied::<u8>(tensor),
+        DType::I8 => copied::<i8>(tensor),
+        DType::I32 => copied::<i32>(tensor),
+        DType::I64 => copied::<i64>(tensor),
+        DType::Bool => copied::<bool>(tensor),
+    }
+}

@@ -1,0 +1,119 @@
+//! A batch spread over threads.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ndarray::{Axis, Slice};
+use onnx2int_graph::{Array, Element, Tensor, TensorType, match_tensor};
+
+use crate::{RuntimeError, Session};
+
+/// Runs `session` on all images along the first axis of `input`, `batch` of them at a time on each
+/// of `threads` threads, and joins the outputs along their first axes, in the images' order.
+///
+/// The session must take one input, and give outputs whose first axis is the batch. The result
+/// does not depend on the number of threads; of several errors the one of the earliest images is
+/// returned. `progress` is called from any thread, with the number of images done since its last
+/// call.
+///
+/// # Errors
+/// What the session refuses, an input without axes, and outputs that cannot be joined.
+pub fn run_parallel(
+    session: &dyn Session,
+    input: &Tensor,
+    batch: usize,
+    threads: usize,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<Tensor>, RuntimeError> {
+    let Some(&images) = input.shape().first() else {
+        return Err(RuntimeError::NoBatch { found: TensorType::of(input) });
+    };
+    let parts = parts(images, batch.max(1));
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<Vec<Tensor>, RuntimeError>>>> =
+        Mutex::new(parts.iter().map(|_| None).collect());
+
+    let work = || {
+        loop {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(position) else { break };
+            let result = session.run(&[images_of(input, part)]);
+            if result.is_err() {
+                // No part is begun any more. Those before this one are done or under way, so that
+                // the earliest error is known once all threads are back.
+                next.store(parts.len(), Ordering::Relaxed);
+            }
+            results.lock().unwrap_or_else(PoisonError::into_inner)[position] = Some(result);
+            progress(part.len());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.clamp(1, parts.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Without an error every part has a result; with one, only parts after it may lack theirs.
+    let outputs = results.into_iter().flatten().collect::<Result<Vec<_>, _>>()?;
+    joined(&parts, &outputs)
+}
+
+/// Images `0..images` in runs of `batch` and a rest; one empty run if there are none.
+fn parts(images: usize, batch: usize) -> Vec<Range<usize>> {
+    if images == 0 {
+        return std::iter::once(0..0).collect();
+    }
+    (0..images).step_by(batch).map(|start| start..images.min(start.saturating_add(batch))).collect()
+}
+
+fn images_of(input: &Tensor, part: &Range<usize>) -> Tensor {
+    fn sliced<T: Element>(array: &Array<T>, part: &Range<usize>) -> Tensor {
+        Tensor::from_array(array.slice_axis(Axis(0), Slice::from(part.clone())).into())
+    }
+    match_tensor!(input, array => sliced(array, part))
+}
+
+/// Each output of all parts, one after the other.
+fn joined(parts: &[Range<usize>], results: &[Vec<Tensor>]) -> Result<Vec<Tensor>, RuntimeError> {
+    fn concatenated<T: Element>(tensors: &[&Tensor]) -> Option<Tensor> {
+        let views = tensors
+            .iter()
+            .map(|tensor| tensor.as_array::<T>().map(|array| array.view()))
+            .collect::<Option<Vec<_>>>()?;
+        let array = ndarray::concatenate(Axis(0), &views).ok()?;
+        Some(Tensor::from_array(array.into()))
+    }
+    let count = results.first().map_or(0, Vec::len);
+    (0..count)
+        .map(|output| {
+            let tensors: Vec<&Tensor> = results.iter().map(|tensors| &tensors[output]).collect();
+            for (part, tensor) in parts.iter().zip(&tensors) {
+                let rest = |tensor: &Tensor| (tensor.dtype(), tensor.shape().get(1..).map(<[usize]>::to_vec));
+                if tensor.shape().first() != Some(&part.len()) || rest(tensor) != rest(tensors[0]) {
+                    return Err(RuntimeError::PartResult {
+                        output,
+                        first: part.start,
+                        expected: format!(
+                            "a first axis of {} and otherwise {}",
+                            part.len(),
+                            TensorType::of(tensors[0])
+                        ),
+                        found: TensorType::of(tensor).to_string(),
+                    });
+                }
+            }
+            let whole = match tensors[0] {
+                Tensor::F32(_) => concatenated::<f32>(&tensors),
+                Tensor::U8(_) => concatenated::<u8>(&tensors),
+                Tensor::I8(_) => concatenated::<i8>(&tensors),
+                Tensor::I32(_) => concatenated::<i32>(&tensors),
+                Tensor::I64(_) => concatenated::<i64>(&tensors),
+                Tensor::Bool(_) => concatenated::<bool>(&tensors),
+            };
+            Ok(whole.expect("the parts have one element type and fit"))
+        })
+        .collect()
+}
