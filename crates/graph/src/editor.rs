@@ -1,5 +1,8 @@
 //! The only way to make or change a [`Graph`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::infer::{self, TypeError};
@@ -175,6 +178,8 @@ impl GraphEditor {
 
     /// Replaces **all** uses of `old`, graph outputs included, by a value of any type; types
     /// downstream are inferred anew by [`GraphEditor::finish`], which refuses what does not fit.
+    ///
+    /// A `new` that depends on `old` then depends on itself; [`GraphEditor::insert_after`] is for that.
     pub fn redirect_uses(&mut self, old: ValueId, new: ValueId) {
         for node in &mut self.graph.nodes {
             for input in &mut node.inputs {

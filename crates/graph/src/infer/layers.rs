@@ -148,10 +148,15 @@ impl Window<'_> {
                         format!("kernel {kernel} over extent {extent}"),
                     );
                 };
-                let mut steps = if self.ceil { room.div_ceil(stride) } else { room / stride };
-                // ONNX drops a last window that would start in the end padding.
-                if self.ceil && steps * stride >= extent + self.pads.begin[axis] {
-                    steps -= 1;
+                let steps = if self.ceil { room.div_ceil(stride) } else { room / stride };
+                // Runtimes drop such a window; shape inference at opset 21 counts it.
+                let last_start = steps.checked_mul(stride);
+                if self.ceil && last_start.is_none_or(|start| start >= extent + self.pads.begin[axis]) {
+                    return error(
+                        TypeRule::Attribute,
+                        "a last window that does not start in the end padding",
+                        format!("ceil_mode with stride {stride} over extent {extent}"),
+                    );
                 }
                 Ok(Dim::Fixed(steps + 1))
             })

@@ -4,6 +4,8 @@
 
 mod layers;
 mod movement;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
