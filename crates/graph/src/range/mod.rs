@@ -31,9 +31,11 @@ impl ChannelRange {
         Self { axis: None, bounds: vec![(low, high)] }
     }
 
-    /// One interval for each channel of axis 1.
+    /// One interval for each channel of axis 1. A single one holds for the whole tensor, so that it
+    /// broadcasts as an extent of 1 does.
     pub fn per_channel(bounds: Vec<Interval>) -> Self {
-        Self { axis: Some(1), bounds }
+        let axis = if bounds.len() == 1 { None } else { Some(1) };
+        Self { axis, bounds }
     }
 
     /// The interval of a channel.
@@ -271,18 +273,25 @@ impl Analysis<'_> {
     fn flatten(&self, node: &Node, axis: i64) -> Option<ChannelRange> {
         let range = self.operand(node, 0)?;
         let shape = self.shape(node.input(0)?);
-        let repeats: Option<usize> = shape.get(2..).and_then(|rest| rest.iter().map(Dim::fixed).product());
+        let repeats = shape
+            .get(2..)
+            .and_then(|rest| rest.iter().try_fold(1_usize, |product, dim| product.checked_mul(dim.fixed()?)));
+        let count = repeats.and_then(|repeats| repeats.checked_mul(range.bounds.len()));
         match (range.axis, repeats) {
-            (Some(_), Some(repeats)) if axis == 1 => Some(ChannelRange::per_channel(
-                range.bounds.iter().flat_map(|&bound| std::iter::repeat_n(bound, repeats)).collect(),
-            )),
+            (Some(_), Some(repeats)) if axis == 1 && count.is_some_and(is_worth_keeping) => {
+                Some(ChannelRange::per_channel(
+                    range.bounds.iter().flat_map(|&bound| std::iter::repeat_n(bound, repeats)).collect(),
+                ))
+            }
             _ => Some(range.collapsed()),
         }
     }
 
     fn concat(&self, node: &Node, axis: i64) -> Option<ChannelRange> {
         let rank = self.shape(node.output).len();
-        let along_channels = crate::infer::resolve_axis(axis, rank) == Ok(1);
+        let channels = self.shape(node.output).get(1).and_then(Dim::fixed);
+        let along_channels =
+            crate::infer::resolve_axis(axis, rank) == Ok(1) && channels.is_some_and(is_worth_keeping);
         let mut bounds = Vec::new();
         for (slot, &input) in node.inputs.iter().enumerate() {
             let range = self.operand(node, slot)?;
@@ -298,6 +307,11 @@ impl Analysis<'_> {
         let range = ChannelRange::per_channel(bounds);
         Some(if along_channels { range } else { range.collapsed() })
     }
+}
+
+/// Whether so many intervals are worth their memory; a file may declare any extent.
+const fn is_worth_keeping(channels: usize) -> bool {
+    channels <= 1 << 24
 }
 
 fn product(a: Interval, b: Interval) -> Interval {

@@ -112,3 +112,43 @@ fn elementwise_rules_match_a_search_over_all_pairs() {
         }
     }
 }
+
+fn range_of_text(text: &str) -> (ChannelRange, Vec<Overflow>) {
+    range_of(&Graph::from_text(text).unwrap())
+}
+
+#[test]
+fn one_channel_broadcasts_over_many() {
+    let text = |operands: &str| {
+        format!(
+            "in %x: u8[N,1,2,2]
+            const %w: i8[1,1,1,1] = [2]
+            const %b: i32[1,3,1,1] = [1, 10, 100]
+            %one = ConvInteger(%x, %w, 0u8, 0i8)
+            %three = Add({operands})
+            %positive = Relu(%three)
+            out %positive"
+        )
+    };
+    let expected = ChannelRange::per_channel(vec![(1, 511), (10, 520), (100, 610)]);
+    assert_eq!(range_of_text(&text("%one, %b")).0, expected);
+    assert_eq!(range_of_text(&text("%b, %one")).0, expected);
+}
+
+#[test]
+fn huge_extents_take_no_memory() {
+    let (range, _) = range_of_text(
+        "in %x: u8[N,1,1000000000,1000000000]
+        const %w: i8[2,1,1,1] = [1, 2]
+        %y = ConvInteger(%x, %w, 0u8, 0i8)
+        %f = Flatten(%y)
+        out %f",
+    );
+    assert_eq!(range, ChannelRange::uniform(0, 510));
+    let (range, _) = range_of_text(
+        "in %x: u8[N,1000000000000], %z: u8[N,1000000000000]
+        %y = Concat(%x, %z) axis=1
+        out %y",
+    );
+    assert_eq!(range, ChannelRange::uniform(0, 255));
+}
