@@ -50,3 +50,39 @@ pub(crate) fn from_tract(tensor: &TractTensor, dtype: DType) -> TractResult<Tens
         DType::Bool => copied::<bool>(tensor),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_type_comes_back() {
+        let tensors = [
+            Tensor::from_vec(&[2, 1], vec![1.5f32, f32::MIN]).unwrap(),
+            Tensor::vector(vec![0u8, 255]),
+            Tensor::vector(vec![-128i8, 127]),
+            Tensor::scalar(i32::MIN),
+            Tensor::from_vec(&[1, 1, 2], vec![i64::MIN, i64::MAX]).unwrap(),
+            Tensor::vector(vec![true, false]),
+            Tensor::from_vec(&[0, 3], Vec::<u8>::new()).unwrap(),
+        ];
+        for tensor in tensors {
+            let there = to_tract(&tensor).unwrap();
+            assert_eq!(there.datum_type(), to_tract_dtype(tensor.dtype()));
+            assert_eq!(from_tract(&there, tensor.dtype()).unwrap(), tensor);
+        }
+    }
+
+    #[test]
+    fn symbolic_dimensions_become_numbers() {
+        let dimensions =
+            TractTensor::from(tract_onnx::prelude::tract_ndarray::arr1(&[TDim::from(3), TDim::from(-1)]));
+        assert_eq!(from_tract(&dimensions, DType::I64).unwrap(), Tensor::vector(vec![3i64, -1]));
+    }
+
+    #[test]
+    fn another_element_type_is_refused() {
+        let floats = to_tract(&Tensor::scalar(1.0f32)).unwrap();
+        assert!(from_tract(&floats, DType::I32).is_err());
+    }
+}

@@ -17,6 +17,8 @@ mod interpreter;
 mod kind;
 mod parallel;
 mod prepare;
+#[cfg(test)]
+mod tests;
 mod tract;
 
 pub use error::RuntimeError;

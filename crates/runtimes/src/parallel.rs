@@ -117,3 +117,90 @@ fn joined(parts: &[Range<usize>], results: &[Vec<Tensor>]) -> Result<Vec<Tensor>
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Doubles each image's only element; refuses images from some element on.
+    struct Doubling {
+        refuses_from: i32,
+    }
+
+    impl Session for Doubling {
+        fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
+            let elements = inputs[0].as_slice::<i32>().unwrap();
+            if let Some(&refused) = elements.iter().find(|&&element| element >= self.refuses_from) {
+                return Err(RuntimeError::TractRun {
+                    graph: "doubling".into(),
+                    message: refused.to_string(),
+                });
+            }
+            let doubled: Vec<i32> = elements.iter().map(|element| 2 * element).collect();
+            let odd: Vec<bool> = elements.iter().map(|element| element % 2 == 1).collect();
+            Ok(vec![Tensor::from_vec(&[doubled.len(), 1], doubled).unwrap(), Tensor::vector(odd)])
+        }
+    }
+
+    fn numbers(count: i32) -> Tensor {
+        Tensor::from_vec(&[count as usize, 1], (0..count).collect()).unwrap()
+    }
+
+    #[test]
+    fn outputs_are_the_same_for_any_batch_and_any_number_of_threads() {
+        let session = Doubling { refuses_from: i32::MAX };
+        let whole = session.run(&[numbers(23)]).unwrap();
+        for batch in [0, 1, 4, 23, 100, usize::MAX] {
+            for threads in [0, 1, 3] {
+                let done = AtomicUsize::new(0);
+                let outputs = run_parallel(&session, &numbers(23), batch, threads, &|images| {
+                    done.fetch_add(images, Ordering::Relaxed);
+                })
+                .unwrap();
+                assert_eq!(outputs, whole, "batch {batch}, {threads} threads");
+                assert_eq!(done.into_inner(), 23);
+            }
+        }
+    }
+
+    #[test]
+    fn the_earliest_error_wins() {
+        let session = Doubling { refuses_from: 10 };
+        for _ in 0..20 {
+            let error = run_parallel(&session, &numbers(100), 1, 4, &|_| ()).unwrap_err();
+            assert_eq!(error.to_string(), r#"tract cannot run graph "doubling": 10"#);
+        }
+    }
+
+    #[test]
+    fn no_images_give_empty_outputs() {
+        let outputs = run_parallel(&Doubling { refuses_from: 0 }, &numbers(0), 8, 2, &|_| ()).unwrap();
+        assert_eq!(outputs[0].shape(), [0, 1]);
+    }
+
+    #[test]
+    fn an_input_without_axes_is_refused() {
+        let error =
+            run_parallel(&Doubling { refuses_from: 0 }, &Tensor::scalar(1), 1, 1, &|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "expected an input whose first axis is the batch, found i32[]");
+    }
+
+    /// Gives one row however many images there are.
+    struct OneRow;
+
+    impl Session for OneRow {
+        fn run(&self, _: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
+            Ok(vec![Tensor::from_vec(&[1, 1], vec![7]).unwrap()])
+        }
+    }
+
+    #[test]
+    fn an_output_without_the_batch_is_refused() {
+        assert!(run_parallel(&OneRow, &numbers(3), 1, 1, &|_| ()).is_ok());
+        let error = run_parallel(&OneRow, &numbers(3), 2, 1, &|_| ()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "output 0 of images 0 and later: expected a first axis of 2 and otherwise i32[1,1], found i32[1,1]"
+        );
+    }
+}
