@@ -11,6 +11,8 @@ mod pipeline;
 mod probe;
 mod qdq;
 pub mod rescale;
+#[cfg(test)]
+mod testing;
 mod transform;
 
 pub use driver::{Applied, DriverError, Failure, Probe, Record, apply};

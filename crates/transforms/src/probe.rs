@@ -8,8 +8,14 @@ use crate::{Executor, Probe};
 
 /// The greatest gap between logits of the same real function, as a part of the largest logit.
 ///
-/// Float kernels round differently, which now and then moves an 8-bit activation by one unit.
+/// Float kernels round differently, which now and then moves an 8-bit activation by one unit. In a
+/// small network a single one can matter more, so that one image in sixteen may have a gap up to
+/// [`WITHIN_ONE_UNIT_TOLERANCE`]; a pass that changes the function changes it on all images.
 pub const SAME_FUNCTION_TOLERANCE: f64 = 2e-3;
+
+/// Of so many images, one may have an activation that fell to the other side of a rounding
+/// boundary and matters.
+const IMAGES_FOR_ONE_OUTLIER: usize = 16;
 
 /// The greatest gap between logits before and after a rescale that may be off by one unit, as a
 /// part of the largest logit: one unit of 255 in every activation.
@@ -127,8 +133,14 @@ pub(crate) fn compare(
     match relation {
         Relation::Origin | Relation::Accuracy => {}
         Relation::SameArgmax => check_argmax(&old, &new, &changes, TIE * largest)?,
-        Relation::SameFunction => check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE, largest)?,
-        Relation::WithinOneUnit => check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE, largest)?,
+        Relation::SameFunction => {
+            let outliers = old.images().div_ceil(IMAGES_FOR_ONE_OUTLIER);
+            check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE, outliers, largest)?;
+            check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE, 0, largest)?;
+        }
+        Relation::WithinOneUnit => {
+            check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE, 0, largest)?;
+        }
     }
     Ok(result)
 }
@@ -144,25 +156,30 @@ fn check_argmax(old: &Logits, new: &Logits, changes: &[usize], tie: f64) -> Resu
     Ok(())
 }
 
-/// Logits within `tolerance` of the largest; where the units differ, the argmax within twice that.
+/// Logits within `tolerance` of the largest, but for `outliers` images; where the units differ, the
+/// argmax within twice that.
 fn check_gap(
     old: &Logits,
     new: &Logits,
     same_units: bool,
     tolerance: f64,
+    outliers: usize,
     largest: f64,
 ) -> Result<(), ProbeError> {
     if !same_units {
         let changes: Vec<usize> = (0..old.images()).filter(|&i| old.argmax(i) != new.argmax(i)).collect();
         return check_argmax(old, new, &changes, 2.0 * tolerance * largest);
     }
-    for (index, (&before, &after)) in old.values.iter().zip(&new.values).enumerate() {
-        if (before - after).abs() > tolerance * largest {
-            let (image, class) = (index / old.classes, index % old.classes);
-            return Err(ProbeError::Gap { image, class, before, after, tolerance, largest });
-        }
+    let mut apart = (0..old.images()).filter_map(|image| {
+        let pairs = old.row(image).iter().zip(new.row(image));
+        let (class, (&before, &after)) =
+            pairs.enumerate().find(|(_, (before, after))| (*before - *after).abs() > tolerance * largest)?;
+        Some(ProbeError::Gap { image, class, before, after, tolerance, largest })
+    });
+    match apart.nth(outliers) {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The logits of a number of images.

@@ -80,6 +80,7 @@ pub(crate) const fn is_mover(op: &Op) -> bool {
         | Op::Reshape { .. }
         | Op::Transpose { .. }
         | Op::Concat { .. }
+        | Op::Gather { .. }
         | Op::Slice
         | Op::Squeeze
         | Op::Unsqueeze
@@ -103,7 +104,6 @@ pub(crate) const fn is_mover(op: &Op) -> bool {
         | Op::Cast { .. }
         | Op::LogSoftmax { .. }
         | Op::Softmax { .. }
-        | Op::Gather { .. }
         | Op::Constant(_)
         | Op::Shape { .. }
         | Op::ArgMax { .. } => false,

@@ -293,3 +293,123 @@ fn requantize_bias(
 fn operand_name(graph: &Graph, node: &Node, slot: usize) -> String {
     graph.operand(node, slot).map_or_else(String::new, |value| value.name.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use onnx2int_graph::Relation;
+
+    use super::AddRescaling;
+    use crate::Transform;
+    use crate::testing::{check, check_refused, parse};
+
+    const COPY: AddRescaling = AddRescaling { scale: None, zero_point: None };
+    const SEED: AddRescaling = AddRescaling { scale: Some(0.0127), zero_point: Some(33) };
+
+    /// A layer behind the quantized input. The scale is 1 / (255 * 0.3081).
+    fn model(metadata: &str, scale: &str, zero_point: &str) -> String {
+        format!(
+            "{metadata}
+             in %x: f32[N,2]
+             const %w: i8[3,2] = [1, 2, 3, 4, 5, 6]
+             const %ws: f32[3] = [0.5, 0.25, 0.125]
+             const %wz: i8[3] = [0, 0, 0]
+             const %b: i32[3] = [1000, -2000, 3]
+             const %bs: f32[3] = [0.006364117, 0.0031820585, 0.0015910293]
+             %q = QuantizeLinear(%x, {scale}, {zero_point})
+             %d = DequantizeLinear(%q, {scale}, {zero_point})
+             %wd = DequantizeLinear(%w, %ws, %wz) axis=0
+             %bd = DequantizeLinear(%b, %bs) axis=0
+             %y = Gemm(%d, %wd, %bd) transB=1 @fc
+             out %y"
+        )
+    }
+
+    const MNIST: &str = "meta onnx2int.mean = \"0.12941177\"
+                         meta onnx2int.std = \"0.3081\"";
+    const CLASSIC: &str = "meta onnx2int.mean = \"0.1307\"
+                           meta onnx2int.std = \"0.3081\"";
+
+    #[test]
+    fn the_classic_mean_gives_each_pixel_its_own_code_too() {
+        // 0.1307 * 255 is 33.33: rounding it to 33 moves all pixels by the same third of a unit.
+        for metadata in [MNIST, CLASSIC] {
+            let graph = parse(&model(metadata, "0.012728234", "33u8"));
+            let verified = onnx2int_graph::verify(&graph).unwrap();
+            let executor = |_: onnx2int_graph::Verified<'_>, _: &[onnx2int_graph::Tensor]| Err(String::new());
+            let mut log = crate::RewriteLog::default();
+            let result = COPY.rewrite(verified, &executor, &mut log).unwrap();
+            let input = result.value(result.inputs()[0]);
+            assert_eq!(input.ty.to_string(), "u8[N,2]");
+            assert!(result.metadata().is_empty());
+        }
+    }
+
+    #[test]
+    fn pixels_with_another_code_are_refused_with_advice() {
+        check_refused(&COPY, &model(MNIST, "0.0126", "33u8"), "pixel-codes", "q");
+        check_refused(&COPY, &model(MNIST, "0.012728234", "34u8"), "pixel-codes", "q");
+        let graph = parse(&model(MNIST, "0.0126", "33u8"));
+        let executor = |_: onnx2int_graph::Verified<'_>, _: &[onnx2int_graph::Tensor]| Err(String::new());
+        let verified = onnx2int_graph::verify(&graph).unwrap();
+        let error = COPY.rewrite(verified, &executor, &mut crate::RewriteLog::default()).unwrap_err();
+        assert!(error.to_string().contains("pass --scale 0.0127282 --zero-point 33"), "{error}");
+    }
+
+    #[test]
+    fn unknown_preprocessing_is_refused_with_advice() {
+        check_refused(&COPY, &model("", "0.0127", "33u8"), "normalization-unknown", "onnx2int.mean");
+    }
+
+    #[test]
+    fn a_scale_asked_for_takes_the_biases_along() {
+        // The real bias stays: 1000 * 0.006364117 = 1002.22 * 0.00635.
+        let sites = check(
+            &SEED,
+            &model(MNIST, "0.012728234", "33u8"),
+            "in %x: u8[N,2]
+             const %w: i8[3,2] = [1, 2, 3, 4, 5, 6]
+             const %ws: f32[3] = [0.5, 0.25, 0.125]
+             const %wz: i8[3] = [0, 0, 0]
+             const %b: i32[3] = [1002, -2004, 3]
+             const %bs: f32[3] = [0.00635, 0.003175, 0.0015875]
+             annotate %x scale=d_scale zero_point=d_zero_point
+             %d = DequantizeLinear(%x, 0.0127, 33u8)
+             %wd = DequantizeLinear(%w, %ws, %wz) axis=0
+             %bd = DequantizeLinear(%b, %bs) axis=0
+             %y = Gemm(%d, %wd, %bd) transB=1 @fc
+             out %y",
+        );
+        assert_eq!(sites.len(), 3, "{sites:?}");
+        assert_eq!(SEED.relation(), Relation::Accuracy);
+        assert_eq!(COPY.relation(), Relation::SameFunction);
+    }
+
+    #[test]
+    fn a_scale_far_off_is_refused() {
+        for pass in [
+            AddRescaling { scale: Some(0.02), zero_point: None },
+            AddRescaling { scale: Some(f32::NAN), zero_point: None },
+            AddRescaling { scale: Some(-0.0127), zero_point: None },
+            AddRescaling { scale: None, zero_point: Some(35) },
+        ] {
+            let graph = parse(&model(MNIST, "0.012728234", "33u8"));
+            let verified = onnx2int_graph::verify(&graph).unwrap();
+            let executor = |_: onnx2int_graph::Verified<'_>, _: &[onnx2int_graph::Tensor]| Err(String::new());
+            let error = pass.rewrite(verified, &executor, &mut crate::RewriteLog::default()).unwrap_err();
+            assert_eq!(error.rule(), Some("rescaling-far-off"), "{pass:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_input_that_is_not_quantized_once_is_refused() {
+        let float = "in %x: f32[N,2]\n%r = Relu(%x)\nout %r";
+        check_refused(&COPY, float, "input-quantizer", "r");
+        let signed = model(MNIST, "0.012728234", "33i8");
+        check_refused(&COPY, &signed, "input-quantizer", "q");
+        let twice = model(MNIST, "0.012728234", "33u8").replace("out %y", "%r = Relu(%x)\nout %y, %r");
+        check_refused(&COPY, &twice, "input-quantizer", "x");
+        let differs = model(MNIST, "0.012728234", "33u8")
+            .replace("%d = DequantizeLinear(%q, 0.012728234", "%d = DequantizeLinear(%q, 0.0127");
+        check_refused(&COPY, &differs, "input-quantizer", "d");
+    }
+}

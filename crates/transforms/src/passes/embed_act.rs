@@ -107,3 +107,74 @@ fn rewrite_site(
     log.changed(layer, format!("Relu {node_name:?} made explicit before its uint8 quantizer"));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::EmbedAct;
+    use crate::testing::{check, check_refused, check_unchanged};
+
+    #[test]
+    fn one_relu_serves_all_quantizers_and_no_other_reader() {
+        let sites = check(
+            &EmbedAct,
+            "in %x: f32[N,3], %w: f32[3,2]
+             %y = Gemm(%x, %w) @fc
+             %q = QuantizeLinear(%y, 0.1, 0u8)
+             %p = QuantizeLinear(%y, 0.2, 0u8)
+             %s = QuantizeLinear(%y, 0.2, 3u8)
+             out %q, %p, %s, %y",
+            "in %x: f32[N,3], %w: f32[3,2]
+             %y = Gemm(%x, %w) @fc
+             %y_relu = Relu(%y) @fc_relu
+             %q = QuantizeLinear(%y_relu, 0.1, 0u8)
+             %p = QuantizeLinear(%y_relu, 0.2, 0u8)
+             %s = QuantizeLinear(%y, 0.2, 3u8)
+             out %q, %p, %s, %y",
+        );
+        assert_eq!(sites, ["fc: Relu \"fc_relu\" made explicit before its uint8 quantizer"]);
+    }
+
+    #[test]
+    fn a_residual_add_implies_one_too() {
+        check(
+            &EmbedAct,
+            "in %a: f32[N,3], %b: f32[N,3]
+             %y = Add(%a, %b) @join
+             %q = QuantizeLinear(%y, 0.1)
+             out %q",
+            "in %a: f32[N,3], %b: f32[N,3]
+             %y = Add(%a, %b) @join
+             %y_relu = Relu(%y) @join_relu
+             %q = QuantizeLinear(%y_relu, 0.1)
+             out %q",
+        );
+    }
+
+    #[test]
+    fn signed_and_offset_quantizers_and_explicit_relus_stay() {
+        check_unchanged(
+            &EmbedAct,
+            "in %x: f32[N,3], %w: f32[3,2]
+             %y = Gemm(%x, %w)
+             %r = Relu(%y)
+             %q = QuantizeLinear(%r, 0.1, 0u8)
+             %s = QuantizeLinear(%y, 0.1, 0i8)
+             %t = QuantizeLinear(%y, 0.1, 128u8)
+             %i = QuantizeLinear(%x, 0.1, 0u8)
+             out %q, %s, %t, %i",
+        );
+    }
+
+    #[test]
+    fn a_zero_point_that_is_computed_is_refused() {
+        check_refused(
+            &EmbedAct,
+            "in %x: f32[N,3], %w: f32[3,2], %z: u8[]
+             %y = Gemm(%x, %w)
+             %q = QuantizeLinear(%y, 0.1, %z)
+             out %q",
+            "quantization-constant",
+            "q",
+        );
+    }
+}

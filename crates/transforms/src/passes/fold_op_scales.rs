@@ -25,10 +25,11 @@
 //!         %y: f32[N,2,3,3] = Conv(%xd, %wd, %bd)
 //!         %r: f32[N,2,3,3] = Relu(%y)
 //!         %q: u8[N,2,3,3] = QuantizeLinear(%r, 4.0, 0u8)
-//! After   const %q_scale: f32[2] = [32.0, 16.0]
+//! After   const %wz: i8[] = 0
+//!         const %q_scale: f32[2] = [32.0, 16.0]
 //!         const %q_zero_point: u8[2] = [0, 0]
 //!         %xd: f32[N,1,5,5] = DequantizeLinear(%x, 1.0, 3u8)
-//!         %wd: f32[2,1,3,3] = DequantizeLinear(%w, 1.0, 0i8) axis=0
+//!         %wd: f32[2,1,3,3] = DequantizeLinear(%w, 1.0, %wz) axis=0
 //!         %bd: f32[2] = DequantizeLinear(%b, 1.0) axis=0
 //!         %y: f32[N,2,3,3] = Conv(%xd, %wd, %bd)
 //!         %r: f32[N,2,3,3] = Relu(%y)
@@ -69,7 +70,7 @@ use std::collections::HashSet;
 
 use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified};
 
-use crate::edits::set_constant;
+use crate::edits::{set_constant, set_constant_named};
 use crate::qdq::{
     DequantizedConstant, Layer, Parameters, is_layer, moves_slot, origins, sinks, zero_point_scalar,
 };
@@ -284,6 +285,10 @@ fn unit_input(graph: &Graph, editor: &mut GraphEditor, id: NodeId) -> Result<(),
     }
     if !others {
         set_constant(editor, id, 1, Tensor::scalar(1.0_f32))?;
+        // What the integers stand for cannot be read off a constant any more.
+        if let Some(integers) = node.input(0) {
+            editor.annotate(integers, None);
+        }
         return Ok(());
     }
     let output = &graph.value(node.output).name;
@@ -322,8 +327,10 @@ fn unit_constant(editor: &mut GraphEditor, constant: &DequantizedConstant<'_>) -
     if let Some(zero_point) = constant.node.input(2)
         && editor.graph().value(zero_point).ty.rank() != 0
     {
-        let zero_point = constant.parameters.common_zero_point().expect("checked for layers");
-        set_constant(editor, constant.id, 2, zero_point_scalar(constant.parameters.dtype, zero_point))?;
+        let name = editor.graph().value(zero_point).name.clone();
+        let number = constant.parameters.common_zero_point().expect("checked for layers");
+        let scalar = zero_point_scalar(constant.parameters.dtype, number);
+        set_constant_named(editor, constant.id, 2, scalar, &name)?;
     }
     set_constant(editor, constant.id, 1, Tensor::scalar(1.0_f32))?;
     Ok(())
@@ -397,4 +404,183 @@ fn extent(scales: &[f32]) -> (f32, f32) {
     scales.iter().fold((f32::INFINITY, 0.0), |(least, greatest), &scale| {
         (f32::min(least, scale), f32::max(greatest, scale))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FoldOpScales;
+    use crate::testing::{check, check_refused};
+
+    /// A layer of two channels with one scale, and what follows it.
+    fn layer(bias_scale: &str, rest: &str) -> String {
+        format!(
+            "in %x: u8[N,2]
+             const %w: i8[2,2] = [1, 2, 3, 4]
+             const %b: i32[2] = [7, 8]
+             %xd = DequantizeLinear(%x, 0.5, 3u8)
+             %wd = DequantizeLinear(%w, 0.25, 0i8)
+             %bd = DequantizeLinear(%b, {bias_scale})
+             %y = Gemm(%xd, %wd, %bd) transB=1 @fc
+             {rest}"
+        )
+    }
+
+    /// [`layer`] with the scales folded.
+    fn folded(rest: &str) -> String {
+        layer("1.0", rest).replace("%x, 0.5", "%x, 1.0").replace("%w, 0.25", "%w, 1.0")
+    }
+
+    #[test]
+    fn channels_that_agree_keep_one_scale() {
+        let sites = check(
+            &FoldOpScales,
+            &layer("0.125", "%q = QuantizeLinear(%y, 4.0, 9u8)\nout %q"),
+            &folded("%q = QuantizeLinear(%y, 32.0, 9u8)\nout %q"),
+        );
+        assert_eq!(sites, ["fc: scales folded into quantizer \"q\""]);
+    }
+
+    #[test]
+    fn each_quantizer_of_a_layer_is_folded() {
+        check(
+            &FoldOpScales,
+            &layer(
+                "0.125",
+                "%r = Relu(%y)
+                 %q = QuantizeLinear(%y, 4.0, 9u8)
+                 %p = QuantizeLinear(%r, 2.0, 0u8)
+                 out %q, %p",
+            ),
+            &folded(
+                "%r = Relu(%y)
+                 %q = QuantizeLinear(%y, 32.0, 9u8)
+                 %p = QuantizeLinear(%r, 16.0, 0u8)
+                 out %q, %p",
+            ),
+        );
+    }
+
+    #[test]
+    fn a_residual_add_keeps_the_real_scale() {
+        check(
+            &FoldOpScales,
+            &layer(
+                "0.125",
+                "%yq = QuantizeLinear(%y, 4.0, 9u8)
+                 %yd = DequantizeLinear(%yq, 4.0, 9u8)
+                 %s = Add(%xd, %yd)
+                 %sq = QuantizeLinear(%s, 1.5, 0u8)
+                 out %sq",
+            ),
+            "in %x: u8[N,2]
+             const %w: i8[2,2] = [1, 2, 3, 4]
+             const %b: i32[2] = [7, 8]
+             const %xd_zero_point: u8[] = 3
+             %xd = DequantizeLinear(%x, 0.5, %xd_zero_point)
+             %xd_integers = DequantizeLinear(%x, 1.0, %xd_zero_point)
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %bd = DequantizeLinear(%b, 1.0)
+             %y = Gemm(%xd_integers, %wd, %bd) transB=1 @fc
+             %yq = QuantizeLinear(%y, 32.0, 9u8)
+             %yd = DequantizeLinear(%yq, 4.0, 9u8)
+             %s = Add(%xd, %yd)
+             %sq = QuantizeLinear(%s, 1.5, 0u8)
+             out %sq",
+        );
+    }
+
+    #[test]
+    fn logits_of_each_channel_get_a_scale_each() {
+        check(
+            &FoldOpScales,
+            "in %x: u8[N,1,2]
+             const %w: i8[2,1,1] = [1, 2]
+             const %ws: f32[2] = [0.25, 0.5]
+             %xd = DequantizeLinear(%x, 0.5, 3u8)
+             %wd = DequantizeLinear(%w, %ws) axis=0
+             %map = Conv(%xd, %wd) @conv
+             out %map",
+            "in %x: u8[N,1,2]
+             const %w: i8[2,1,1] = [1, 2]
+             const %map_scale: f32[1,2,1] = [0.125, 0.25]
+             %xd = DequantizeLinear(%x, 1.0, 3u8)
+             %wd = DequantizeLinear(%w, 1.0) axis=0
+             %map_accumulator = Conv(%xd, %wd) @conv
+             %map = Mul(%map_accumulator, %map_scale) @map_dequantize
+             out %map",
+        );
+    }
+
+    #[test]
+    fn a_bias_in_other_units_is_refused() {
+        check_refused(
+            &FoldOpScales,
+            &layer("0.12501", "%q = QuantizeLinear(%y, 4.0, 9u8)\nout %q"),
+            "bias-scale",
+            "fc",
+        );
+    }
+
+    #[test]
+    fn outputs_that_go_elsewhere_are_refused() {
+        for rest in [
+            "%s = Add(%y, %y)\nout %s",
+            "%q = QuantizeLinear(%y, 4.0, 9u8)\nout %q, %y",
+            "%f = Flatten(%y)\n%q = QuantizeLinear(%f, 4.0, 9u8)\nout %q",
+        ] {
+            check_refused(&FoldOpScales, &layer("0.125", rest), "layer-output", "fc");
+        }
+    }
+
+    #[test]
+    fn inputs_that_are_not_one_quantized_value_are_refused() {
+        let float = "in %x: f32[N,2]
+             const %w: i8[2,2] = [1, 2, 3, 4]
+             %wd = DequantizeLinear(%w, 0.25, 0i8)
+             %y = Gemm(%x, %wd) @fc
+             out %y";
+        check_refused(&FoldOpScales, float, "layer-input", "fc");
+        let joined = "in %p: u8[N,1], %q: u8[N,1]
+             const %w: i8[2,2] = [1, 2, 3, 4]
+             %pd = DequantizeLinear(%p, 0.25, 0u8)
+             %qd = DequantizeLinear(%q, 0.5, 0u8)
+             %c = Concat(%pd, %qd) axis=1
+             %wd = DequantizeLinear(%w, 0.25, 0i8)
+             %y = Gemm(%c, %wd) @fc
+             out %y";
+        check_refused(&FoldOpScales, joined, "layer-input", "fc");
+    }
+
+    #[test]
+    fn layers_that_integers_cannot_do_are_refused() {
+        let gemm = |weights: &str, attributes: &str| {
+            format!(
+                "in %x: u8[2,2]
+                 const %w: i8[2,2] = [1, 2, 3, 4]
+                 const %s: f32[2] = [0.25, 0.5]
+                 const %z: i8[2] = [0, 1]
+                 const %n: i8[2] = [0, 0]
+                 %xd = DequantizeLinear(%x, 0.5, 3u8)
+                 %wd = DequantizeLinear(%w, {weights}
+                 %y = Gemm(%xd, %wd) {attributes} @fc
+                 out %y"
+            )
+        };
+        let cases = [
+            ("0.5)", "alpha=2.0", "gemm-factors", "fc"),
+            ("0.5)", "transA=1", "gemm-factors", "fc"),
+            ("%s, %n) axis=0", "", "channel-axis", "wd"),
+            ("%s, %n) axis=1", "transB=1", "channel-axis", "wd"),
+            ("%s, %z) axis=0", "transB=1", "weight-zero-point", "wd"),
+            ("-0.5)", "", "scale-positive", "wd"),
+        ];
+        for (weights, attributes, rule, node) in cases {
+            check_refused(&FoldOpScales, &gemm(weights, attributes), rule, node);
+        }
+        let float = "in %x: u8[N,2], %w: f32[2,2]
+             %xd = DequantizeLinear(%x, 0.5, 3u8)
+             %y = Gemm(%xd, %w) @fc
+             out %y";
+        check_refused(&FoldOpScales, float, "weights-quantized", "fc");
+    }
 }

@@ -202,3 +202,141 @@ fn rewrite_site(
     log.changed(&site.beside, change);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PruneQdq;
+    use crate::testing::{check, check_refused, check_unchanged};
+
+    #[test]
+    fn a_row_of_pairs_goes_and_the_first_stays() {
+        let sites = check(
+            &PruneQdq,
+            "in %y: f32[N,2,4,4]
+             %r = Relu(%y)
+             %q0 = QuantizeLinear(%r, 0.1, 0u8)
+             %d0 = DequantizeLinear(%q0, 0.1, 0u8)
+             %m = MaxPool(%d0) kernel_shape=[2,2] strides=[2,2] @pool
+             %q1 = QuantizeLinear(%m, 0.1, 0u8)
+             %d1 = DequantizeLinear(%q1, 0.1, 0u8)
+             %q2 = QuantizeLinear(%d1, 0.1, 0u8)
+             %d2 = DequantizeLinear(%q2, 0.1, 0u8)
+             %f = Flatten(%d2)
+             %q3 = QuantizeLinear(%f, 0.1, 0u8)
+             %d3 = DequantizeLinear(%q3, 0.1, 0u8)
+             out %d3",
+            "in %y: f32[N,2,4,4]
+             %r = Relu(%y)
+             %q0 = QuantizeLinear(%r, 0.1, 0u8)
+             %d0 = DequantizeLinear(%q0, 0.1, 0u8)
+             %m = MaxPool(%d0) kernel_shape=[2,2] strides=[2,2] @pool
+             %d3 = Flatten(%m) @f
+             out %d3",
+        );
+        assert_eq!(sites.len(), 3);
+        assert_eq!(sites[0], "pool: pair \"q1\", \"d1\" removed");
+    }
+
+    #[test]
+    fn other_readers_keep_the_quantized_value() {
+        check(
+            &PruneQdq,
+            "in %q: u8[N,2,4,4]
+             %d = DequantizeLinear(%q, 0.1, 7u8)
+             %f = Flatten(%d)
+             %fq = QuantizeLinear(%f, 0.1, 7u8)
+             %fd = DequantizeLinear(%fq, 0.1, 7u8)
+             %r = Relu(%fd)
+             out %r, %fq",
+            "in %q: u8[N,2,4,4]
+             %d = DequantizeLinear(%q, 0.1, 7u8)
+             %f = Flatten(%d)
+             %fq = QuantizeLinear(%f, 0.1, 7u8)
+             %r = Relu(%f)
+             out %r, %fq",
+        );
+    }
+
+    #[test]
+    fn branches_of_one_scale_lose_the_pair_behind_their_concat() {
+        check(
+            &PruneQdq,
+            "in %p: u8[N,2], %q: u8[N,3]
+             %pd = DequantizeLinear(%p, 0.1, 7u8)
+             %qd = DequantizeLinear(%q, 0.1, 7u8)
+             %c = Concat(%pd, %qd) axis=1
+             %cq = QuantizeLinear(%c, 0.1, 7u8)
+             %cd = DequantizeLinear(%cq, 0.1, 7u8)
+             %r = Relu(%cd)
+             out %r",
+            "in %p: u8[N,2], %q: u8[N,3]
+             %pd = DequantizeLinear(%p, 0.1, 7u8)
+             %qd = DequantizeLinear(%q, 0.1, 7u8)
+             %c = Concat(%pd, %qd) axis=1
+             %r = Relu(%c)
+             out %r",
+        );
+    }
+
+    #[test]
+    fn pairs_behind_a_layer_and_a_lone_quantizer_stay() {
+        check_unchanged(
+            &PruneQdq,
+            "in %x: f32[N,3], %w: f32[3,2]
+             %xq = QuantizeLinear(%x, 0.1, 0u8)
+             %xd = DequantizeLinear(%xq, 0.1, 0u8)
+             %y = Gemm(%xd, %w)
+             %yq = QuantizeLinear(%y, 0.3, 0u8)
+             %yd = DequantizeLinear(%yq, 0.3, 0u8)
+             %f = Flatten(%yd)
+             %o = QuantizeLinear(%f, 0.3, 0u8)
+             out %o",
+        );
+    }
+
+    #[test]
+    fn a_pair_that_changes_numbers_is_refused() {
+        for parameters in ["0.2, 7u8", "0.1, 8u8", "0.1, 7i8"] {
+            let graph = format!(
+                "in %q: u8[N,2,4,4]
+                 %d = DequantizeLinear(%q, 0.1, 7u8)
+                 %f = Flatten(%d)
+                 %fq = QuantizeLinear(%f, {parameters})
+                 %fd = DequantizeLinear(%fq, {parameters})
+                 out %fd"
+            );
+            check_refused(&PruneQdq, &graph, "pair-parameters", "fq");
+        }
+    }
+
+    #[test]
+    fn a_pair_whose_halves_differ_is_refused() {
+        check_refused(
+            &PruneQdq,
+            "in %q: u8[N,2,4,4]
+             %d = DequantizeLinear(%q, 0.1, 7u8)
+             %f = Flatten(%d)
+             %fq = QuantizeLinear(%f, 0.1, 7u8)
+             %fd = DequantizeLinear(%fq, 0.3, 7u8)
+             out %fd",
+            "pair-parameters",
+            "fd",
+        );
+    }
+
+    #[test]
+    fn a_relu_between_pairs_of_other_scales_is_refused() {
+        check_refused(
+            &PruneQdq,
+            "in %y: f32[N,2]
+             %yq = QuantizeLinear(%y, 0.1, 100u8)
+             %yd = DequantizeLinear(%yq, 0.1, 100u8)
+             %r = Relu(%yd)
+             %rq = QuantizeLinear(%r, 0.05, 0u8)
+             %rd = DequantizeLinear(%rq, 0.05, 0u8)
+             out %rd",
+            "pair-parameters",
+            "rq",
+        );
+    }
+}

@@ -42,9 +42,9 @@
 //! Same argmax; without the softmax, the same bits. A clean graph is left as it is.
 //!
 //! # Refuses
-//! A Dropout that is in training mode (`dropout-training`); a Reshape whose shape is not known
-//! before anything runs, but for one extent (`reshape-shape`); a softmax before the output along
-//! another axis than the last (`softmax-axis`); a node that the executor cannot run.
+//! A Reshape whose shape is not known before anything runs, but for one extent (`reshape-shape`); a
+//! softmax before the output along another axis than the last (`softmax-axis`); a node that the
+//! executor cannot run.
 
 use onnx2int_graph::infer::resolve_axis;
 use onnx2int_graph::shape_values::{ShapeElement, ShapeValues};
@@ -117,13 +117,10 @@ impl Folder<'_> {
         if let Some(tensor) = self.constant_result(node)? {
             return self.become_constant(node, tensor);
         }
-        let graph = self.editor.graph();
         let operand = node.input(0);
         match (&node.op, operand) {
-            (Op::Dropout, Some(operand)) => {
-                check_inference(graph, node)?;
-                self.remove(node, operand, "Dropout")
-            }
+            // The type rules refuse one in training mode.
+            (Op::Dropout, Some(operand)) => self.remove(node, operand, "Dropout"),
             (Op::Identity, Some(operand)) => self.remove(node, operand, "Identity"),
             (Op::Cast { to }, Some(operand)) => self.visit_cast(id, node, operand, *to),
             (Op::Reshape { allow_zero }, Some(operand)) => self.visit_reshape(id, node, operand, *allow_zero),
@@ -285,18 +282,6 @@ const fn holds(wide: DType, narrow: DType) -> bool {
     }
 }
 
-fn check_inference(graph: &Graph, node: &Node) -> Result<(), TransformError> {
-    let training = match node.input(2) {
-        None => Some(false),
-        Some(_) => graph.constant_operand(node, 2).and_then(Tensor::as_single::<bool>),
-    };
-    if training == Some(false) {
-        return Ok(());
-    }
-    let reason = "expected training_mode false; export the model for inference";
-    Err(TransformError::refused("dropout-training", &node.name, reason))
-}
-
 /// Runs a graph of that one node, all of whose operands are constant.
 fn run_alone(graph: &Graph, node: &Node, executor: &dyn Executor) -> Result<Tensor, TransformError> {
     let mut editor = GraphEditor::new("constant");
@@ -360,4 +345,199 @@ fn softmax_before(graph: &Graph, output: ValueId) -> Result<Option<(NodeId, Valu
         return Ok(None);
     }
     Ok(Some((id, logits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sanitize;
+    use crate::testing::{check, check_refused, check_unchanged};
+
+    #[test]
+    fn constants_are_folded_but_for_the_quantization_of_weights() {
+        let sites = check(
+            &Sanitize,
+            "in %x: f32[N,3]
+             const %w: f32[2,3] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+             %t = Transpose(%w) perm=[1,0]
+             %q = QuantizeLinear(%t, 0.1, 0i8)
+             %d = DequantizeLinear(%q, 0.1, 0i8)
+             %y = MatMul(%x, %d)
+             out %y",
+            "in %x: f32[N,3]
+             const %q: i8[3,2] = [1, 4, 2, 5, 3, 6]
+             %d = DequantizeLinear(%q, 0.1, 0i8)
+             %y = MatMul(%x, %d)
+             out %y",
+        );
+        assert_eq!(
+            sites,
+            ["t: Transpose folded into a constant", "q: QuantizeLinear folded into a constant"]
+        );
+    }
+
+    #[test]
+    fn a_reshape_by_the_batch_copies_its_extent() {
+        check(
+            &Sanitize,
+            "in %x: f32[N,12]
+             %n = Shape(%x) start=0 end=1
+             const %rest: i64[2] = [3, 4]
+             %s = Concat(%n, %rest) axis=0
+             %y = Reshape(%x, %s)
+             out %y",
+            "in %x: f32[N,12]
+             const %y_shape: i64[3] = [0, 3, 4]
+             %y = Reshape(%x, %y_shape)
+             out %y",
+        );
+        check(
+            &Sanitize,
+            "in %x: f32[2,N,3]
+             %n = Shape(%x) start=1 end=2
+             const %rest: i64[2] = [2, 3]
+             %s = Concat(%n, %rest) axis=0
+             %y = Reshape(%x, %s)
+             out %y",
+            "in %x: f32[2,N,3]
+             const %y_shape: i64[3] = [-1, 2, 3]
+             %y = Reshape(%x, %y_shape)
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_reshape_that_does_nothing_goes() {
+        check(
+            &Sanitize,
+            "in %x: f32[N,12]
+             const %s: i64[2] = [-1, 12]
+             %y = Relu(%x)
+             %z = Reshape(%y, %s)
+             out %z",
+            "in %x: f32[N,12]
+             %z = Relu(%x) @y
+             out %z",
+        );
+    }
+
+    #[test]
+    fn a_reshape_of_unknown_shape_is_refused() {
+        check_refused(
+            &Sanitize,
+            "in %x: f32[2,N,M,3]
+             %s = Shape(%x) start=1 end=3
+             const %rest: i64[2] = [2, 3]
+             %t = Concat(%s, %rest) axis=0
+             %y = Reshape(%x, %t)
+             out %y",
+            "reshape-shape",
+            "y",
+        );
+    }
+
+    #[test]
+    fn casts_there_and_back_go_and_those_that_lose_stay() {
+        check(
+            &Sanitize,
+            "in %x: u8[N,3], %f: f32[N,3]
+             %a = Cast(%x) to=i32
+             %b = Cast(%a) to=u8
+             %c = Cast(%b) to=i32
+             %y = Relu(%c)
+             %i = Cast(%f) to=i32
+             %g = Cast(%i) to=f32
+             %z = Relu(%g)
+             out %y, %z",
+            "in %x: u8[N,3], %f: f32[N,3]
+             %c = Cast(%x) to=i32
+             %y = Relu(%c)
+             %i = Cast(%f) to=i32
+             %g = Cast(%i) to=f32
+             %z = Relu(%g)
+             out %y, %z",
+        );
+    }
+
+    #[test]
+    fn a_cast_by_way_of_a_wider_type_goes_straight() {
+        check(
+            &Sanitize,
+            "in %x: u8[N,3]
+             %a = Cast(%x) to=i32
+             %b = Cast(%a) to=f32
+             %y = Relu(%b)
+             out %y",
+            "in %x: u8[N,3]
+             %b = Cast(%x) to=f32
+             %y = Relu(%b)
+             out %y",
+        );
+    }
+
+    #[test]
+    fn dropout_goes_and_the_output_keeps_its_name() {
+        check(
+            &Sanitize,
+            "in %x: f32[N,3]
+             %y = Relu(%x)
+             %d = Dropout(%y, 0.5, false)
+             out %d",
+            "in %x: f32[N,3]
+             %d = Relu(%x) @y
+             out %d",
+        );
+    }
+
+    #[test]
+    fn a_softmax_goes_with_the_pair_behind_it() {
+        check(
+            &Sanitize,
+            "in %x: f32[N,3]
+             %y = Relu(%x)
+             %p = Softmax(%y) axis=-1
+             %q = QuantizeLinear(%p, 0.004, 0u8)
+             %d = DequantizeLinear(%q, 0.004, 0u8)
+             out %d",
+            "in %x: f32[N,3]
+             %logits = Relu(%x) @y
+             out %logits",
+        );
+    }
+
+    #[test]
+    fn logits_keep_their_name_where_that_one_is_taken() {
+        check(
+            &Sanitize,
+            "in %logits: f32[N,3]
+             %y = Relu(%logits)
+             %p = LogSoftmax(%y) axis=1
+             out %p",
+            "in %logits: f32[N,3]
+             %y = Relu(%logits)
+             out %y",
+        );
+    }
+
+    #[test]
+    fn a_softmax_along_another_axis_is_refused() {
+        check_refused(
+            &Sanitize,
+            "in %x: f32[N,3]
+             %y = Relu(%x)
+             %p = Softmax(%y) axis=0
+             out %p",
+            "softmax-axis",
+            "p",
+        );
+    }
+
+    #[test]
+    fn a_clean_graph_and_an_output_that_needs_its_node_stay() {
+        check_unchanged(&Sanitize, "in %x: f32[N,3]\n%y = Relu(%x)\nout %y");
+        check_unchanged(&Sanitize, "in %x: f32[N,3]\n%y = Identity(%x)\nout %y");
+        check_unchanged(
+            &Sanitize,
+            "in %x: f32[N,3]\n%p = Softmax(%x) axis=1\n%s = Softmax(%p) axis=1\n%r = Relu(%s)\nout %r",
+        );
+    }
 }

@@ -10,9 +10,8 @@
 //! Before  %r: i32[N,1,2,2] = Relu(%a)
 //!         %f: f32[N,1,2,2] = Cast(%r) to=f32
 //!         %q: u8[N,1,2,2] = QuantizeLinear(%f, 850.0, 0u8)
-//! out     %q
 //! After   %r: i32[N,1,2,2] = Relu(%a)
-//!         const %q_high: i32[] = 216749
+//!         const %q_high: i32[] = 216324
 //!         %q_clip_high: i32[N,1,2,2] = Min(%r, %q_high)
 //!         const %q_mantissa: i32[] = 9869
 //!         %q_multiply: i32[N,1,2,2] = Mul(%q_clip_high, %q_mantissa)
@@ -31,14 +30,12 @@
 //! Refuses: a quantizer whose operand is not a cast i32 accumulator, an i8 or per-channel zero
 //! point, a channel that fixed point cannot hold, per-channel logits scales.
 
+use onnx2int_graph::metadata;
 use onnx2int_graph::range::{self, Ranges};
 use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Stage, Tensor, ValueId, Verified};
 
 use crate::rescale::{self, ChannelRescale, MAX_MANTISSA_BITS, Rescale, RescaleRequest};
 use crate::{Executor, RewriteLog, Transform, TransformError};
-
-/// The metadata key of the scale that turns integer logits into real ones.
-pub const LOGIT_SCALE: &str = "onnx2int.logit_scale";
 
 /// The pass of the command `scale-out`.
 #[derive(Clone, Copy, Debug)]
@@ -267,7 +264,7 @@ fn keep_raw_logits(
         editor.rename_value(*output, &dequantized)?;
         editor.rename_value(raw, &name)?;
         *output = raw;
-        editor.set_metadata(LOGIT_SCALE, scale.to_string());
+        editor.set_metadata(metadata::LOGIT_SCALE, scale.to_string());
         log.changed(&node.name, format!("dropped: {name:?} is the raw integers, in units of {scale:e}"));
     }
     editor.set_outputs(outputs);

@@ -8,14 +8,17 @@
 //! elsewhere.
 //!
 //! ```text
-//! in      %x: f32[N,1,5,5], %w: f32[2,1,3,3]
+//! in      %x: f32[N,1,5,5]
+//! const   %w_quantized: i8[2,1,3,3] = cycle [1, -2, 3]
 //! Before  const %b_quantized: i32[2] = [7, -9]
+//!         %w: f32[2,1,3,3] = DequantizeLinear(%w_quantized, 1.0, 0i8)
 //!         %b: f32[2] = DequantizeLinear(%b_quantized, 1.0) axis=0
 //!         %y: f32[N,2,3,3] = Conv(%x, %w, %b) @conv
 //!         %r: f32[N,2,3,3] = Relu(%y)
 //! After   const %b_quantized: i32[1,2,1,1] = [7, -9]
+//!         %w: f32[2,1,3,3] = DequantizeLinear(%w_quantized, 1.0, 0i8)
 //!         %y_without_bias: f32[N,2,3,3] = Conv(%x, %w) @conv
-//!         %b: f32[1,2,1,1] = DequantizeLinear(%b_quantized, 1.0) axis=0
+//!         %b: f32[1,2,1,1] = DequantizeLinear(%b_quantized, 1.0)
 //!         %y: f32[N,2,3,3] = Add(%y_without_bias, %b) @conv_bias_add
 //!         %r: f32[N,2,3,3] = Relu(%y)
 //! out     %r
@@ -115,4 +118,123 @@ fn rewrite_site(editor: &mut GraphEditor, site: Biased, log: &mut RewriteLog) ->
     editor.insert_after(layer.output, &node_name, Op::Add, &[bias], &output_name)?;
     log.changed(layer.name, format!("bias moved to {node_name:?}"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SplitBiasAdd;
+    use crate::testing::{check, check_refused, check_unchanged};
+
+    #[test]
+    fn a_gemm_bias_keeps_its_shape_and_the_output_its_name() {
+        let sites = check(
+            &SplitBiasAdd,
+            "in %x: f32[N,2]
+             const %w: i8[3,2] = [1, 2, 3, 4, 5, 6]
+             const %b: i32[3] = [7, 8, 9]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %bd = DequantizeLinear(%b, 1.0)
+             %logits = Gemm(%x, %wd, %bd) transB=1 @fc
+             out %logits",
+            "in %x: f32[N,2]
+             const %w: i8[3,2] = [1, 2, 3, 4, 5, 6]
+             const %b: i32[3] = [7, 8, 9]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %logits_without_bias = Gemm(%x, %wd) transB=1 @fc
+             %bd = DequantizeLinear(%b, 1.0)
+             %logits = Add(%logits_without_bias, %bd) @fc_bias_add
+             out %logits",
+        );
+        assert_eq!(sites, ["fc: bias moved to \"fc_bias_add\""]);
+    }
+
+    #[test]
+    fn every_reader_reads_the_sum() {
+        check(
+            &SplitBiasAdd,
+            "in %x: f32[N,1,2]
+             const %w: i8[1,1,1] = [1]
+             const %b: i32[1] = [7]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %bd = DequantizeLinear(%b, 1.0)
+             %y = Conv(%x, %wd, %bd)
+             %r = Relu(%y)
+             %s = Add(%r, %y)
+             out %s",
+            "in %x: f32[N,1,2]
+             const %w: i8[1,1,1] = [1]
+             const %b: i32[1,1,1] = [7]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %y_without_bias = Conv(%x, %wd) @y
+             %bd = DequantizeLinear(%b, 1.0)
+             %y = Add(%y_without_bias, %bd) @y_bias_add
+             %r = Relu(%y)
+             %s = Add(%r, %y)
+             out %s",
+        );
+    }
+
+    #[test]
+    fn a_scale_of_each_channel_follows_the_channels() {
+        check(
+            &SplitBiasAdd,
+            "in %x: f32[N,1,2]
+             const %w: i8[2,1,1] = [1, 2]
+             const %b: i32[2] = [7, 8]
+             const %s: f32[2] = [0.5, 0.25]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %bd = DequantizeLinear(%b, %s) axis=0
+             %y = Conv(%x, %wd, %bd) @conv
+             out %y",
+            "in %x: f32[N,1,2]
+             const %w: i8[2,1,1] = [1, 2]
+             const %b: i32[1,2,1] = [7, 8]
+             const %s: f32[2] = [0.5, 0.25]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %y_without_bias = Conv(%x, %wd) @conv
+             %bd = DequantizeLinear(%b, %s)
+             %y = Add(%y_without_bias, %bd) @conv_bias_add
+             out %y",
+        );
+    }
+
+    #[test]
+    fn layers_without_bias_stay() {
+        check_unchanged(
+            &SplitBiasAdd,
+            "in %x: f32[N,2]
+             const %w: i8[2,1] = [1, 2]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %y = Gemm(%x, %wd)
+             out %y",
+        );
+    }
+
+    #[test]
+    fn float_and_shared_biases_are_refused() {
+        check_refused(
+            &SplitBiasAdd,
+            "in %x: f32[N,2]
+             const %w: i8[2,1] = [1, 2]
+             const %b: f32[1] = [0.5]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %y = Gemm(%x, %wd, %b)
+             out %y",
+            "bias-quantized",
+            "y",
+        );
+        check_refused(
+            &SplitBiasAdd,
+            "in %x: f32[N,2]
+             const %w: i8[2,1] = [1, 2]
+             const %b: i32[1] = [5]
+             %wd = DequantizeLinear(%w, 1.0, 0i8)
+             %bd = DequantizeLinear(%b, 1.0)
+             %y = Gemm(%x, %wd, %bd)
+             %z = Gemm(%x, %wd, %bd)
+             out %y, %z",
+            "bias-shared",
+            "y",
+        );
+    }
 }
