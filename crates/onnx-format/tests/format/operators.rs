@@ -63,11 +63,11 @@ fn matrix(dtype: DType) -> Operand {
 
 fn floats(shape: &[usize]) -> Operand {
     let count = shape.iter().product::<usize>();
-    Constant(Tensor::from_vec(shape, (0..count).map(|n| 0.5 + n as f32).collect()).unwrap())
+    Constant(Tensor::from_vec(shape, (0..count).map(|n| 0.5 + n as f32).collect()).expect("they fill it"))
 }
 
 fn bytes(shape: &[usize]) -> Operand {
-    Constant(Tensor::from_vec(shape, vec![-3_i8; shape.iter().product()]).unwrap())
+    Constant(Tensor::from_vec(shape, vec![-3_i8; shape.iter().product()]).expect("they fill it"))
 }
 
 fn numbers(numbers: &[i64]) -> Operand {
@@ -136,17 +136,21 @@ fn graph_of(op: Op, operands: Vec<Operand>) -> Graph {
         .map(|(slot, operand)| {
             let name = format!("operand {slot}");
             match operand {
-                Operand::Input(dtype, shape) => {
-                    Some(editor.add_input(&name, TensorType::new(dtype, shape)).unwrap())
+                Operand::Input(dtype, shape) => Some(
+                    editor
+                        .add_input(&name, TensorType::new(dtype, shape))
+                        .expect("a sample fits its operator"),
+                ),
+                Constant(tensor) => {
+                    Some(editor.add_constant(&name, tensor).expect("a sample fits its operator"))
                 }
-                Constant(tensor) => Some(editor.add_constant(&name, tensor).unwrap()),
                 Absent => None,
             }
         })
         .collect();
-    let output = editor.add_node("the node", op, inputs, "the output").unwrap();
+    let output = editor.add_node("the node", op, inputs, "the output").expect("a sample fits its operator");
     editor.set_outputs([output]);
-    editor.finish().unwrap()
+    editor.finish().expect("a sample fits its operator")
 }
 
 #[test]

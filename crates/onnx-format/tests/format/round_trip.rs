@@ -2,7 +2,7 @@
 
 use onnx2int_graph::{
     ConvAttributes, DType, Dim, Graph, GraphEditor, Op, QuantizationAnnotation, Source, Tensor, TensorType,
-    ValueId, verify,
+    ValueId, Verified, verify,
 };
 use onnx2int_onnx_format::{decode, encode};
 use proptest::prelude::*;
@@ -38,8 +38,9 @@ const OPERATORS: usize = 18;
 fn grow(steps: &[Step]) -> Graph {
     let mut editor = GraphEditor::new("grown");
     let shape = vec![Dim::symbol("batch"), 2.into(), 4.into(), 4.into()];
-    let float = editor.add_input("float input", TensorType::new(DType::F32, shape.clone())).unwrap();
-    let byte = editor.add_input("byte input", TensorType::new(DType::U8, shape)).unwrap();
+    let float =
+        editor.add_input("float input", TensorType::new(DType::F32, shape.clone())).expect("the name is new");
+    let byte = editor.add_input("byte input", TensorType::new(DType::U8, shape)).expect("the name is new");
     let mut values = vec![float, byte];
     for (index, step) in steps.iter().enumerate() {
         if let Some(value) = try_step(&mut editor, &values, index, step) {
@@ -119,14 +120,18 @@ fn try_step(editor: &mut GraphEditor, values: &[ValueId], index: usize, step: &S
     Some(output)
 }
 
+fn verified(graph: &Graph) -> Verified<'_> {
+    verify(graph).unwrap_or_else(|error| panic!("{error}\n{}", graph.to_text()))
+}
+
 proptest! {
     #[test]
     fn a_graph_survives(steps in steps()) {
         let graph = grow(&steps);
-        let bytes = encode(verify(&graph).unwrap());
+        let bytes = encode(verified(&graph));
         let read = decode(&bytes).unwrap_or_else(|error| panic!("{error}\n{}", graph.to_text()));
         prop_assert_eq!(&read, &graph);
-        prop_assert_eq!(encode(verify(&read).unwrap()), bytes);
+        prop_assert_eq!(encode(verified(&read)), bytes);
     }
 }
 
@@ -140,7 +145,7 @@ fn sample() -> Graph {
 #[test]
 fn files_say_what_tools_ask_for() {
     let graph = sample();
-    let model = ModelProto::decode(encode(verify(&graph).unwrap()).as_slice()).unwrap();
+    let model = ModelProto::decode(encode(verified(&graph)).as_slice()).unwrap();
     assert_eq!((model.ir_version, model.producer_name.as_str()), (10, "onnx2int"));
     assert_eq!(model.producer_version, env!("CARGO_PKG_VERSION"));
     let [opset] = model.opset_import.as_slice() else { panic!("expected one operator set") };
@@ -156,8 +161,8 @@ fn files_say_what_tools_ask_for() {
 
 #[test]
 fn the_same_graph_gives_the_same_bytes() {
-    let first = encode(verify(&sample()).unwrap());
+    let first = encode(verified(&sample()));
     for _ in 0..5 {
-        assert_eq!(encode(verify(&sample()).unwrap()), first);
+        assert_eq!(encode(verified(&sample())), first);
     }
 }
