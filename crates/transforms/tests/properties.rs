@@ -145,7 +145,7 @@ fn quantized(network: &Network) -> Graph {
     let normalization = Normalization { mean: network.mean, std: network.std };
     let (least, greatest) = (normalization.apply(0), normalization.apply(255));
     let mut scale = (greatest - least) / 255.0;
-    let zero_point = (-least / scale).round() as u8;
+    let mut zero_point = (-least / scale).round() as u8;
     let mut writer = Writer { lines: Vec::new(), noise: Noise(network.seed), per_axis: network.per_axis };
     writer.add(format!("meta onnx2int.mean = \"{}\"", network.mean));
     writer.add(format!("meta onnx2int.std = \"{}\"", network.std));
@@ -168,7 +168,7 @@ fn quantized(network: &Network) -> Graph {
             result = format!("{name}_r");
             writer.add(format!("%{result} = Relu(%{name})"));
         }
-        scale = writer.noise.scale(0.004);
+        (scale, zero_point) = (writer.noise.scale(0.004), layer.zero_point);
         value = writer.pair(&name, &result, scale, layer.zero_point);
         (channels, extent) = (layer.filters, (extent + 2 * pad - layer.kernel) / stride + 1);
         if layer.pool && extent >= 2 {
@@ -178,8 +178,7 @@ fn quantized(network: &Network) -> Graph {
         }
     }
     writer.add(format!("%flat = Flatten(%{value})"));
-    let last = network.convolutions.last().map_or(0, |layer| layer.zero_point);
-    value = writer.pair("flat", "flat", scale, last);
+    value = writer.pair("flat", "flat", scale, zero_point);
     let inner = channels * extent * extent;
     let (shape, axis) =
         if network.trans_b { ([network.hidden, inner], 0) } else { ([inner, network.hidden], 1) };
