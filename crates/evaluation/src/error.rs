@@ -65,7 +65,7 @@ pub enum EvaluationError {
         /// The runtime's name.
         runtime: String,
         /// Its error.
-        source: RuntimeError,
+        source: Box<RuntimeError>,
     },
     /// Outputs that no class can be read from.
     #[error(

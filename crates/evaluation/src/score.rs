@@ -71,7 +71,7 @@ pub fn score(
     .map_err(|source| EvaluationError::Run {
         file: model.file.clone(),
         runtime: kind.name().to_owned(),
-        source,
+        source: Box::new(source),
     })?;
     let [values] = <[Tensor; 1]>::try_from(outputs).map_err(|outputs| EvaluationError::Output {
         file: model.file.clone(),

@@ -135,3 +135,15 @@ fn a_score_survives_its_files() {
     assert_eq!(header.model_digest(), "00");
     assert_eq!(header.with_logits(&score.logits_bytes()).unwrap(), score);
 }
+
+#[test]
+fn a_runtime_error_names_model_and_runtime() {
+    let graph = float_graph(false);
+    let session = prepare(RuntimeKind::Interpreter, verify(&graph).unwrap(), graph.outputs()).unwrap();
+    // Described as a model of bytes, the float model is given bytes.
+    let model = ScoredModel::of(&integer_graph(), "tiny.onnx", "00").unwrap();
+    let error =
+        score(session.as_ref(), RuntimeKind::Interpreter, &model, &images(), EXECUTION, &|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), r#"model "tiny.onnx" failed in runtime "interpreter""#);
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
+}
