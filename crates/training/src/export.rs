@@ -1,0 +1,83 @@
+//! From the burn module to a float graph.
+//!
+//! The names are those that every later stage keeps. Dropout does nothing at inference and is
+//! gone. burn's `Linear` stores `[inputs, outputs]`; the graph has PyTorch's and ONNX's customary
+//! `[outputs, inputs]` under a `Gemm` with `trans_b`.
+
+use burn::module::Param;
+use burn::nn::Linear;
+use burn::nn::conv::Conv2d;
+use onnx2int_dataset::SIDE;
+use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::{
+    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
+    Stage, Tensor, TensorType, ValueId,
+};
+
+use crate::network::Network;
+
+/// The trained network as a graph: `input: f32[N,1,28,28]` to `log_probabilities: f32[N,10]`.
+pub(crate) fn graph(network: &Network, normalization: Normalization) -> Result<Graph, EditError> {
+    let mut editor = GraphEditor::new("mnist_cnn");
+    let shape = [Dim::symbol("N"), Dim::Fixed(1), Dim::Fixed(SIDE), Dim::Fixed(SIDE)];
+    let input = editor.add_input("input", TensorType::new(DType::F32, shape))?;
+
+    let x = conv(&mut editor, "conv1", &network.conv1, input)?;
+    let x = unary(&mut editor, "relu1", Op::Relu, x)?;
+    let x = conv(&mut editor, "conv2", &network.conv2, x)?;
+    let x = unary(&mut editor, "relu2", Op::Relu, x)?;
+    let pool = MaxPoolAttributes {
+        kernel_shape: vec![2, 2],
+        strides: vec![2, 2],
+        pads: Pads::symmetric(0, 2),
+        dilations: vec![1, 1],
+        ceil_mode: false,
+    };
+    let x = unary(&mut editor, "pool", Op::MaxPool(pool), x)?;
+    let x = unary(&mut editor, "flatten", Op::Flatten { axis: 1 }, x)?;
+    let x = linear(&mut editor, "fc1", &network.fc1, x)?;
+    let x = unary(&mut editor, "relu3", Op::Relu, x)?;
+    let x = linear(&mut editor, "fc2", &network.fc2, x)?;
+    let output =
+        editor.add_node("log_softmax", Op::LogSoftmax { axis: 1 }, vec![Some(x)], "log_probabilities")?;
+
+    editor.set_outputs(vec![output]);
+    editor.set_metadata(metadata::STAGE, Stage::Float.name());
+    editor.set_metadata(metadata::MEAN, normalization.mean.to_string());
+    editor.set_metadata(metadata::STD, normalization.std.to_string());
+    editor.finish()
+}
+
+fn conv(editor: &mut GraphEditor, name: &str, layer: &Conv2d, x: ValueId) -> Result<ValueId, EditError> {
+    let weight = editor.add_constant(&format!("{name}.weight"), tensor(layer.weight.val()))?;
+    let bias = bias(editor, name, layer.bias.as_ref())?;
+    let op = Op::Conv(ConvAttributes::padded(1, 2));
+    editor.add_node(name, op, vec![Some(x), Some(weight), bias], &format!("{name}_output"))
+}
+
+fn linear(editor: &mut GraphEditor, name: &str, layer: &Linear, x: ValueId) -> Result<ValueId, EditError> {
+    let weight = editor.add_constant(&format!("{name}.weight"), tensor(layer.weight.val().transpose()))?;
+    let bias = bias(editor, name, layer.bias.as_ref())?;
+    let op = Op::Gemm(GemmAttributes { trans_b: true, ..GemmAttributes::default() });
+    editor.add_node(name, op, vec![Some(x), Some(weight), bias], &format!("{name}_output"))
+}
+
+fn bias(
+    editor: &mut GraphEditor,
+    layer: &str,
+    bias: Option<&Param<burn::Tensor<1>>>,
+) -> Result<Option<ValueId>, EditError> {
+    bias.map(|bias| editor.add_constant(&format!("{layer}.bias"), tensor(bias.val()))).transpose()
+}
+
+fn unary(editor: &mut GraphEditor, name: &str, op: Op, x: ValueId) -> Result<ValueId, EditError> {
+    editor.add_node(name, op, vec![Some(x)], &format!("{name}_output"))
+}
+
+/// A burn tensor's elements in row-major order.
+fn tensor<const RANK: usize>(values: burn::Tensor<RANK>) -> Tensor {
+    let shape = values.dims();
+    let data = values.into_data();
+    let elements = data.as_slice::<f32>().expect("every tensor of this crate is f32").to_vec();
+    Tensor::from_vec(&shape, elements).expect("a tensor fills its own shape")
+}
