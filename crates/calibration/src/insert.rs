@@ -88,7 +88,13 @@ impl Inserter<'_> {
                 let (least, greatest) = self.range(value);
                 let parameters = activation_parameters(least, greatest);
                 let Parameters { scale, zero_point } = parameters;
-                self.activations.push(QuantizedTensor { name: base.clone(), least, greatest, scale, zero_point });
+                self.activations.push(QuantizedTensor {
+                    name: base.clone(),
+                    least,
+                    greatest,
+                    scale,
+                    zero_point,
+                });
                 let scale = self.constant(&format!("{base}_scale"), Tensor::scalar(scale))?;
                 let zero_point = self.constant(&format!("{base}_zero_point"), Tensor::scalar(zero_point))?;
                 (parameters, scale, zero_point)
@@ -157,20 +163,32 @@ impl Inserter<'_> {
         });
         let scales = weight_scales(&largest, limits.as_deref(), input_scale);
         let scale_of = |channel: usize| scales[if per_channel { channel } else { 0 }];
-        let quantized: Vec<i8> =
-            values.iter().enumerate().map(|(index, value)| weight(value / scale_of(channel_of(index)))).collect();
+        let quantized: Vec<i8> = values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| weight(value / scale_of(channel_of(index))))
+            .collect();
         let quantized = Tensor::from_vec(weights.shape(), quantized).expect("one element for each weight");
-        let weights = self.dequantized_constant(node, 1, layer.channel_axis, quantized, &scales, per_channel)?;
+        let weights =
+            self.dequantized_constant(node, 1, layer.channel_axis, quantized, &scales, per_channel)?;
         self.editor.set_input(layer.node, 1, Some(weights));
         if let Some(biases) = biases {
             let bias_scales: Vec<f32> = scales.iter().map(|scale| input_scale * scale).collect();
             let quantized = biases
                 .iter()
                 .enumerate()
-                .map(|(channel, &bias)| integer_bias(bias, bias_scales[if per_channel { channel } else { 0 }]))
+                .map(|(channel, &bias)| {
+                    integer_bias(bias, bias_scales[if per_channel { channel } else { 0 }])
+                })
                 .collect();
-            let bias =
-                self.dequantized_constant(node, 2, 0, Tensor::vector::<i32>(quantized), &bias_scales, per_channel)?;
+            let bias = self.dequantized_constant(
+                node,
+                2,
+                0,
+                Tensor::vector::<i32>(quantized),
+                &bias_scales,
+                per_channel,
+            )?;
             self.editor.set_input(layer.node, 2, Some(bias));
         }
         Ok(())

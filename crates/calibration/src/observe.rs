@@ -32,7 +32,10 @@ pub(crate) fn observe(
             .chunks(share)
             .map(|part| scope.spawn(|| ranges(session.as_ref(), values.len(), images, part, normalization)))
             .collect();
-        workers.into_iter().map(|worker| worker.join().expect("a worker reports failures as errors")).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().expect("a worker reports failures as errors"))
+            .collect()
     });
     let mut whole = vec![Range::default(); values.len()];
     for part in parts {

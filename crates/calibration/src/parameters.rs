@@ -42,8 +42,11 @@ pub fn activation_parameters(least: f32, greatest: f32) -> Parameters {
 /// No scale is so small that `bias / (input_scale * scale)` exceeds `2^30`. A channel of zeros
 /// takes the median of the other channels' scales, 1 if all are zeros.
 pub fn weight_scales(largest: &[f32], biases: Option<&[f32]>, input_scale: f32) -> Vec<f32> {
-    let mut live: Vec<f32> =
-        largest.iter().map(|largest| largest / WEIGHT_LIMIT).filter(|&scale| scale >= f32::MIN_POSITIVE).collect();
+    let mut live: Vec<f32> = largest
+        .iter()
+        .map(|largest| largest / WEIGHT_LIMIT)
+        .filter(|&scale| scale >= f32::MIN_POSITIVE)
+        .collect();
     live.sort_by(f32::total_cmp);
     let median = live.get(live.len() / 2).copied().unwrap_or(1.0);
     largest

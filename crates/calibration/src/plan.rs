@@ -76,7 +76,9 @@ fn role(graph: &Graph, id: NodeId, node: &Node) -> Result<Role, String> {
         Op::Conv(_) => layer(0),
         Op::Gemm(attributes) => {
             if attributes.alpha != 1.0 || attributes.beta != 1.0 || attributes.trans_a {
-                return Err("expected alpha 1, beta 1 and transA 0; fold the factors into the weights".to_owned());
+                return Err(
+                    "expected alpha 1, beta 1 and transA 0; fold the factors into the weights".to_owned()
+                );
             }
             let bias = graph.operand(node, 2);
             if bias.is_some_and(|bias| bias.ty.rank() != 1) {
@@ -158,5 +160,7 @@ fn float_input(graph: &Graph) -> Result<ValueId, CalibrationError> {
         }
     }
     let found: Vec<_> = graph.inputs().iter().map(|&input| graph.value(input).ty.to_string()).collect();
-    Err(CalibrationError::Input { found: if found.is_empty() { "none".to_owned() } else { found.join(", ") } })
+    Err(CalibrationError::Input {
+        found: if found.is_empty() { "none".to_owned() } else { found.join(", ") },
+    })
 }

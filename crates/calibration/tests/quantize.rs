@@ -1,0 +1,165 @@
+//! A small network from float to QDQ form.
+
+use onnx2int_calibration::{CalibrationError, Quantized, Settings, quantize};
+use onnx2int_dataset::{Images, Normalization, PIXELS};
+use onnx2int_graph::{Graph, Op, Stage, Tensor, verify, verify_stage};
+
+const NETWORK: &str = "
+graph small
+in    %input: f32[N,1,28,28]
+const %conv.weight: f32[3,1,3,3] = cycle [0.5, -0.25, 0.125, -0.75, 1.0]
+const %conv.bias: f32[3] = [0.1, -0.2, 0.0]
+const %fc.weight: f32[4,147] = cycle [0.03, -0.02, 0.01, 0.05, -0.04, 0.02, -0.03]
+const %fc.bias: f32[4] = [0.5, -0.5, 0.25, 0.0]
+%conv: f32[N,3,28,28] = Conv(%input, %conv.weight, %conv.bias) pads=[1,1,1,1]
+%relu: f32[N,3,28,28] = Relu(%conv)
+%pool: f32[N,3,7,7] = MaxPool(%relu) kernel_shape=[4,4] strides=[4,4]
+%flatten: f32[N,147] = Flatten(%pool)
+%fc: f32[N,4] = Gemm(%flatten, %fc.weight, %fc.bias) transB=1
+%log_softmax: f32[N,4] = LogSoftmax(%fc)
+out %log_softmax
+";
+
+fn network() -> Graph {
+    Graph::from_text(NETWORK).unwrap()
+}
+
+fn images(count: usize) -> Images {
+    let pixels = (0..count * PIXELS).map(|i| ((i * 37) % 251) as u8 * u8::from(i % 5 != 0)).collect();
+    Images::new(pixels, vec![0; count]).unwrap()
+}
+
+fn settings(per_axis: bool) -> Settings {
+    Settings { per_axis, threads: 2 }
+}
+
+fn quantized(text: &str, per_axis: bool) -> Result<Quantized, CalibrationError> {
+    let graph = Graph::from_text(text).unwrap();
+    let images = images(45);
+    let indices: Vec<usize> = (0..45).collect();
+    quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings(per_axis))
+}
+
+fn run(graph: &Graph, images: &Images) -> Tensor {
+    let indices: Vec<usize> = (0..images.len()).collect();
+    let pixels = images.gather_normalized(&indices, Normalization::default());
+    let input = Tensor::from_vec(&[images.len(), 1, 28, 28], pixels).unwrap();
+    onnx2int_interpreter::run(verify(graph).unwrap(), &[input]).unwrap().remove(0)
+}
+
+#[test]
+fn the_form_is_that_of_the_quantized_stage() {
+    let graph = quantized(NETWORK, true).unwrap().graph;
+    verify_stage(&graph, Stage::Quantized).unwrap();
+    let count = |wanted: &str| graph.nodes().filter(|(_, node)| node.op.name() == wanted).count();
+    assert_eq!(count("Relu"), 0, "the quantizer at zero point 0 implies it");
+    // Input, relu, pool, flatten; the logits are not quantized.
+    assert_eq!(count("QuantizeLinear"), 4);
+    assert_eq!(count("DequantizeLinear"), 4 + 2 + 2);
+    let shape = |name: &str| graph.value(graph.value_by_name(name).unwrap()).ty.to_string();
+    assert_eq!(shape("conv.weight_scale"), "f32[3]");
+    assert_eq!(shape("conv.weight_quantized"), "i8[3,1,3,3]");
+    assert_eq!(shape("conv.bias_quantized"), "i32[3]");
+    assert_eq!(shape("fc.weight_scale"), "f32[]", "logits share one scale");
+    let output = graph.outputs()[0];
+    assert!(matches!(graph.producer(output).unwrap().1.op, Op::LogSoftmax { .. }));
+    // What moves data reads the parameters of its operand.
+    let pool = graph.node(graph.node_by_name("pool_quantize").unwrap());
+    let relu = graph.node(graph.node_by_name("relu_quantize").unwrap());
+    assert_eq!(pool.inputs[1..], relu.inputs[1..]);
+    assert!(graph.value(relu.output).annotation.is_some());
+}
+
+#[test]
+fn the_input_range_is_that_of_the_preprocessing() {
+    let activations = quantized(NETWORK, true).unwrap().activations;
+    let input = &activations[0];
+    assert_eq!((input.name.as_str(), input.zero_point), ("input", 33));
+    assert!((f64::from(input.scale) * 255.0 * 0.3081 - 1.0).abs() < 1e-6, "{input:?}");
+    let names: Vec<_> = activations.iter().map(|activation| activation.name.as_str()).collect();
+    assert_eq!(names, ["input", "relu"]);
+}
+
+#[test]
+fn observed_ranges_are_those_of_the_interpreter() {
+    let relu = quantized(NETWORK, true).unwrap().activations.remove(1);
+    let graph = network();
+    let images = images(45);
+    let indices: Vec<usize> = (0..45).collect();
+    let pixels = images.gather_normalized(&indices, Normalization::default());
+    let input = Tensor::from_vec(&[45, 1, 28, 28], pixels).unwrap();
+    let value = graph.value_by_name("relu").unwrap();
+    let mut greatest = f32::NEG_INFINITY;
+    onnx2int_interpreter::run_observed(verify(&graph).unwrap(), &[input], &mut |id, tensor| {
+        if id == value {
+            greatest = tensor.as_slice::<f32>().unwrap().iter().copied().fold(greatest, f32::max);
+        }
+    })
+    .unwrap();
+    assert_eq!(relu.least, 0.0);
+    assert!((relu.greatest - greatest).abs() <= 1e-5 * greatest, "{} {greatest}", relu.greatest);
+}
+
+#[test]
+fn the_quantized_network_stays_near_the_float_one() {
+    let images = images(6);
+    let float = run(&network(), &images);
+    for per_axis in [true, false] {
+        let graph = quantized(NETWORK, per_axis).unwrap().graph;
+        let found = run(&graph, &images);
+        for (a, b) in float.as_slice::<f32>().unwrap().iter().zip(found.as_slice::<f32>().unwrap()) {
+            assert!((a - b).abs() < 0.1, "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let graph = network();
+    let images = images(45);
+    let indices: Vec<usize> = (0..45).collect();
+    let with = |threads| {
+        let settings = Settings { per_axis: true, threads };
+        quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings)
+            .unwrap()
+            .graph
+    };
+    assert_eq!(with(1), with(3));
+}
+
+#[test]
+fn a_dead_and_a_near_dead_channel_neither_divide_by_zero_nor_overflow() {
+    let weights = "cycle [0.5, -0.25, 0.125, -0.75, 1.0]";
+    let mut elements = vec!["0.5"; 9];
+    elements.extend(["0.0"; 9]);
+    elements.extend(["1e-30"; 9]);
+    let text = NETWORK.replacen(weights, &format!("[{}]", elements.join(", ")), 1);
+    let graph = quantized(&text, true).unwrap().graph;
+    let constant = |name: &str| graph.value(graph.value_by_name(name).unwrap()).constant().unwrap().clone();
+    let scales = constant("conv.weight_scale").as_slice::<f32>().unwrap().to_vec();
+    assert!(scales.iter().all(|scale| scale.is_normal() && *scale > 0.0), "{scales:?}");
+    let biases = constant("conv.bias_quantized").as_slice::<i32>().unwrap().to_vec();
+    assert!(biases.iter().all(|bias| bias.abs() <= 1 << 30), "{biases:?}");
+}
+
+#[test]
+fn all_nodes_without_a_rule_are_named_at_once() {
+    let text = NETWORK.replace("%relu: f32[N,3,28,28] = Relu(%conv)", "%relu = Mul(%conv, 2.0)").replace(
+        "%flatten: f32[N,147] = Flatten(%pool)",
+        "%shifted = Add(%pool, 1.0)\n%flatten: f32[N,147] = Flatten(%shifted)",
+    );
+    let message = quantized(&text, true).unwrap_err().to_string();
+    assert!(message.starts_with("2 nodes cannot be quantized"), "{message}");
+    assert!(message.contains("\"relu\" (Mul)") && message.contains("\"shifted\" (Add)"), "{message}");
+}
+
+#[test]
+fn what_is_not_finite_is_named() {
+    let text = NETWORK.replace("[0.1, -0.2, 0.0]", "[0.1, nan, 0.0]");
+    let error = quantized(&text, true).unwrap_err();
+    // The data shows it before the weights are read.
+    assert!(matches!(&error, CalibrationError::NotFinite { tensor } if tensor == "relu"), "{error}");
+    let text = NETWORK.replace("[0.5, -0.5, 0.25, 0.0]", "[0.5, inf, 0.25, 0.0]");
+    let error = quantized(&text, true).unwrap_err();
+    assert!(matches!(&error, CalibrationError::WeightsNotFinite { node, .. } if node == "fc"), "{error}");
+}

@@ -1,0 +1,269 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use onnx2int_graph::Stage;
+
+/// From a float CNN to an ONNX graph that holds integers and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "onnx2int", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+The steps, each of which reads one ONNX file and writes the next:
+  train -> quantize -> transform sanitize -> add-rescaling -> embed-act -> prune-qdq
+        -> fold-op-scales -> split-bias-add -> integer-ops -> scale-out
+`lower` does all transforms at once. Every file runs as it is in ONNX Runtime and tract.
+
+Exit status: 0 done, 1 failed (the message says what to do), 2 bad usage, 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train the MNIST CNN and export it as a float ONNX file
+    Train(Train),
+    /// Quantize a float model to 8-bit QDQ form, calibrated on training images
+    Quantize(Quantize),
+    /// Apply one of the eight transforms
+    Transform(Transform),
+    /// Apply all transforms to a quantized model, in order
+    Lower(Lower),
+    /// Score models on the test images
+    Evaluate(Evaluate),
+    /// Check a model: structure, types, the rules of its stage, accumulator ranges
+    Verify(Verify),
+    /// Print a model as text
+    Inspect(Inspect),
+    /// Gather models and scores of a run into report.json and report.md
+    Report(Report),
+}
+
+/// Where the images are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Data {
+    /// Folder with the four IDX files of MNIST's names and sizes, plain or .gz
+    #[arg(long, value_name = "DIR", default_value = "data/mnist")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// How many threads.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Threads {
+    /// Threads to run models on [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// The number asked for, or one for each core.
+    pub(crate) fn count(self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, usize::from)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// The float model to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Passes over the training images [default: the recipe's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) epochs: Option<u32>,
+    /// Seed of initialization, shuffling and dropout
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// What computes tensors
+    #[arg(long, value_enum, default_value_t = TrainingBackend::Flex)]
+    pub(crate) backend: TrainingBackend,
+    /// A short training on a subset of the images
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Subtracted from pixel/255 [default: 33/255; the classic value is 0.1307]
+    #[arg(long)]
+    pub(crate) mean: Option<f32>,
+    /// Divides the difference [default: 0.3081]
+    #[arg(long)]
+    pub(crate) std: Option<f32>,
+    /// Folder for a checkpoint after each epoch [default: OUTPUT with the extension .checkpoints]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) checkpoint_dir: Option<PathBuf>,
+    /// Go on from the last checkpoint, if there is one
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Print what decides the trained weights, as a line of JSON, and stop
+    #[arg(long)]
+    pub(crate) print_recipe: bool,
+}
+
+/// A tensor library behind burn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrainingBackend {
+    /// burn's CPU backend
+    Flex,
+    /// burn's former CPU backend: deprecated, and over 20 times slower
+    Ndarray,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Quantize {
+    /// The float model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The quantized model to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// One weight scale for each output channel instead of one for each layer
+    #[arg(long)]
+    pub(crate) per_axis: bool,
+    /// Training images to observe ranges on; the same number always takes the same images
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) calibration_samples: usize,
+    /// Preprocessing mean [default: the model's metadata, else 33/255]
+    #[arg(long)]
+    pub(crate) mean: Option<f32>,
+    /// Preprocessing standard deviation [default: the model's metadata, else 0.3081]
+    #[arg(long)]
+    pub(crate) std: Option<f32>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Transform {
+    /// Which transform
+    #[arg(value_name = "TRANSFORM", value_parser = transform_names())]
+    pub(crate) name: String,
+    /// The model to transform
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The transformed model to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) options: TransformOptions,
+    /// Also write what was done, place by place, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+/// Options of single transforms.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct TransformOptions {
+    /// add-rescaling: real value of one pixel step, for example 0.0127 [default: the quantizer's own]
+    #[arg(long, requires = "zero_point")]
+    pub(crate) scale: Option<f32>,
+    /// add-rescaling: the pixel that stands for 0, for example 33 [default: the quantizer's own]
+    #[arg(long, requires = "scale")]
+    pub(crate) zero_point: Option<u8>,
+    /// scale-out: bits of the fixed-point multipliers, 2 to 23 [default: 23]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(2..=23))]
+    pub(crate) mantissa_bits: Option<u32>,
+}
+
+fn transform_names() -> clap::builder::PossibleValuesParser {
+    Stage::ALL[2..].iter().map(|stage| stage.made_by()).collect::<Vec<_>>().into()
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Lower {
+    /// The quantized model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Folder for the model of every stage
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) options: TransformOptions,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Evaluate {
+    /// The models to score, in the order of the stages
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) model: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// What runs the models
+    #[arg(long, value_name = "RUNTIME", default_value = "tract", value_parser = runtime_names())]
+    pub(crate) runtime: String,
+    /// Only the first N test images
+    #[arg(long, value_name = "N")]
+    pub(crate) images: Option<usize>,
+    /// Images that run at once
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+    /// Score file of the float model, to compare with [default: the first model]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
+    /// Score file of the stage before the first model, to compare with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) previous: Option<PathBuf>,
+    /// Write the score of the one model here, and its raw outputs beside it (.logits.bin)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
+fn runtime_names() -> clap::builder::PossibleValuesParser {
+    onnx2int_runtimes::RuntimeKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().into()
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The model to check
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// The stage whose rules hold [default: what the model's metadata says, else structure and types only]
+    #[arg(long, value_parser = stage_names())]
+    pub(crate) stage: Option<String>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn stage_names() -> clap::builder::PossibleValuesParser {
+    Stage::ALL.iter().map(|stage| stage.name()).collect::<Vec<_>>().into()
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// The model to print
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Print every element of large constants too, so that the text is the whole model
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// Folder with models/, scores/ and records/, as `cargo xtask run-all` leaves it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

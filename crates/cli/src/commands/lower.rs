@@ -1,0 +1,93 @@
+//! `onnx2int lower`: all transforms, in order.
+
+use anyhow::{Context, bail};
+use onnx2int_graph::Stage;
+
+use super::transform;
+use crate::arguments::Lower;
+use crate::{console, files};
+
+pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
+    let model = files::read_model(&arguments.model)?;
+    if let Some(found) = crate::execution::stage(&model.graph)
+        && found != Stage::Quantized
+    {
+        bail!(
+            "cannot lower {:?}: expected a model at stage {:?}, found one at stage {:?}",
+            arguments.model,
+            Stage::Quantized.name(),
+            found.name()
+        );
+    }
+    let stem = stem(&model.file);
+    let path = |stage: Stage| arguments.output_dir.join(stage.file_name(stem));
+    files::check_writable(&path(Stage::ScaleOut))?;
+    let mut made = Vec::new();
+    let mut graph = model.graph;
+    for stage in &Stage::ALL[2..] {
+        let applied = match transform::step(&graph, *stage, &arguments.options, arguments.threads.count()) {
+            Ok(applied) => applied,
+            Err(error) => return Err(keep_for_replay(arguments, &graph, *stage, error)),
+        };
+        transform::print(&applied.record);
+        graph = applied.graph.clone();
+        made.push((*stage, applied));
+    }
+    // Nothing is written before everything succeeded.
+    for (stage, applied) in &made {
+        transform::write(&path(*stage), applied, *stage)?;
+    }
+    console::note(format_args!("wrote {} models to {:?}", made.len(), arguments.output_dir));
+    Ok(())
+}
+
+/// The name that the files of all stages share.
+fn stem(file: &str) -> &str {
+    let stem = file.strip_suffix(".onnx").unwrap_or(file);
+    stem.strip_suffix("_quantized").unwrap_or(stem)
+}
+
+/// Writes the graph that a transform failed on and says how to repeat the failure.
+fn keep_for_replay(
+    arguments: &Lower,
+    graph: &onnx2int_graph::Graph,
+    stage: Stage,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let from = stage.previous().unwrap_or(Stage::Quantized);
+    let input = match from {
+        Stage::Quantized => arguments.model.clone(),
+        _ => {
+            let path = arguments.output_dir.join(
+                from.file_name(stem(&arguments.model.file_name().unwrap_or_default().to_string_lossy())),
+            );
+            let saved = onnx2int_graph::verify(graph)
+                .context("the graph before is not valid")
+                .and_then(|graph| files::write_model(&path, graph));
+            match saved {
+                Ok(()) => path,
+                Err(second) => {
+                    return error.context(format!("cannot keep the graph before the failure: {second:#}"));
+                }
+            }
+        }
+    };
+    error.context(format!(
+        "cannot lower {:?}; repeat the failing step with\n  onnx2int transform {} --model {input:?} --output {:?}",
+        arguments.model,
+        stage.made_by(),
+        arguments.output_dir.join(stage.file_name("replay")),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stem;
+
+    #[test]
+    fn stages_share_the_stem_of_the_quantized_model() {
+        assert_eq!(stem("mnist_cnn_quantized.onnx"), "mnist_cnn");
+        assert_eq!(stem("net.onnx"), "net");
+        assert_eq!(stem("net"), "net");
+    }
+}

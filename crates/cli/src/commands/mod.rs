@@ -1,0 +1,10 @@
+//! The subcommands, one file each.
+
+pub(crate) mod evaluate;
+pub(crate) mod inspect;
+pub(crate) mod lower;
+pub(crate) mod quantize;
+pub(crate) mod report;
+pub(crate) mod train;
+pub(crate) mod transform;
+pub(crate) mod verify;

@@ -1,0 +1,33 @@
+//! `onnx2int quantize`: a float model to 8-bit QDQ form.
+
+use anyhow::Context;
+use onnx2int_calibration::{Settings, quantize};
+use onnx2int_graph::metadata::Normalization;
+use onnx2int_graph::{Stage, verify, verify_stage};
+
+use crate::arguments::Quantize;
+use crate::{console, files};
+
+pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
+    let model = files::read_model(&arguments.model)?;
+    files::check_writable(&arguments.output)?;
+    let stored = Normalization::of(&model.graph).unwrap_or_default();
+    let normalization =
+        Normalization::new(arguments.mean.unwrap_or(stored.mean), arguments.std.unwrap_or(stored.std))?;
+    let dataset = files::load_dataset(&arguments.data.data_dir)?;
+    let indices = dataset.train.calibration_indices(arguments.calibration_samples)?;
+    let settings = Settings { per_axis: arguments.per_axis, threads: arguments.threads.count() };
+    let quantized = quantize(verify(&model.graph)?, &dataset.train, &indices, normalization, settings)
+        .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
+    let verified = verify_stage(&quantized.graph, Stage::Quantized)
+        .context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;
+    files::write_model(&arguments.output, verified)?;
+    for tensor in &quantized.activations {
+        console::note(format_args!(
+            "{:<12} in [{:.4}, {:.4}]: scale {:.6e}, zero point {}",
+            tensor.name, tensor.least, tensor.greatest, tensor.scale, tensor.zero_point
+        ));
+    }
+    console::note(format_args!("wrote {:?}, calibrated on {} images", arguments.output, indices.len()));
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `onnx2int report`: what a run made, as report.json, report.md and a table.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use onnx2int_evaluation::{Report, ReportInputs, RescaleBound, Score, StageInput, TransformRecord, render};
+use onnx2int_graph::Stage;
+use serde_json::Value;
+
+use super::evaluate::read_score;
+use crate::arguments;
+use crate::{console, files};
+
+pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
+    let dir = &arguments.dir;
+    let stem = stem(&dir.join("models"))?;
+    let mut models = Vec::new();
+    for stage in Stage::ALL {
+        let path = dir.join("models").join(stage.file_name(&stem));
+        let score = dir.join("scores").join(format!("{}.json", stage.name()));
+        // A run may end at any stage; what is there is reported.
+        if path.exists() && score.exists() {
+            models.push(scored(&path, &score)?);
+        }
+    }
+    let stages: Vec<StageInput<'_>> = models
+        .iter()
+        .map(|(model, score)| StageInput { score, graph: &model.graph, file_bytes: model.bytes })
+        .collect();
+    let transforms = records(dir)?;
+    let report = Report::assemble(ReportInputs {
+        model: &stem,
+        dataset: "MNIST test",
+        stages: &stages,
+        rescale_bounds: rescale_bounds(&transforms),
+        transforms,
+        parameters: parameters(dir)?,
+        versions: versions(),
+    })
+    .with_context(|| format!("cannot report on {dir:?}"))?;
+    files::write(&dir.join("report.json"), render::json(&report).as_bytes())?;
+    files::write(&dir.join("report.md"), render::markdown(&report).as_bytes())?;
+    console::print(render::terminal(&report))?;
+    console::note(format_args!("wrote report.json and report.md to {dir:?}"));
+    Ok(())
+}
+
+/// The name that the model files share: that of the one `<stem>_quantized.onnx`.
+fn stem(models: &Path) -> anyhow::Result<String> {
+    let unreadable =
+        || format!("cannot read {models:?}; expected the models of a run, made by `cargo xtask run-all`");
+    let mut stems = Vec::new();
+    for entry in fs::read_dir(models).with_context(unreadable)? {
+        let name = entry.with_context(unreadable)?.file_name().to_string_lossy().into_owned();
+        let suffix = Stage::Quantized.file_name("");
+        stems.extend(name.strip_suffix(&suffix).map(str::to_owned));
+    }
+    stems.sort();
+    match <[String; 1]>::try_from(stems) {
+        Ok([stem]) => Ok(stem),
+        Err(stems) => bail!("expected one model *_quantized.onnx in {models:?}, found {}", stems.len()),
+    }
+}
+
+fn scored(model: &Path, score: &Path) -> anyhow::Result<(files::Model, Score)> {
+    let (read, scored) = (files::read_model(model)?, read_score(score)?);
+    if read.digest != scored.digest {
+        bail!("the score {score:?} is of another {model:?}; make it anew with `onnx2int evaluate`");
+    }
+    Ok((read, scored))
+}
+
+/// What the transforms told of their work, in order.
+fn records(dir: &Path) -> anyhow::Result<Vec<TransformRecord>> {
+    let mut records = Vec::new();
+    for stage in &Stage::ALL[2..] {
+        let path = dir.join("records").join(format!("{}.json", stage.name()));
+        if path.exists() {
+            let text = files::read_text(&path)?;
+            let record: TransformRecord = serde_json::from_str(&text)
+                .with_context(|| format!("{path:?} is not a transform's record"))?;
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// The error bounds of every channel, which scale-out notes as `error bound of channel N`.
+fn rescale_bounds(transforms: &[TransformRecord]) -> Vec<RescaleBound> {
+    transforms
+        .iter()
+        .filter(|record| record.stage == Stage::ScaleOut.name())
+        .flat_map(|record| &record.sites)
+        .map(|site| RescaleBound {
+            layer: site.node.clone(),
+            errors: site
+                .notes
+                .iter()
+                .filter(|note| note.name.contains("error bound"))
+                .map(|note| note.value)
+                .collect(),
+        })
+        .filter(|bound| !bound.errors.is_empty())
+        .collect()
+}
+
+/// The parameters of the run, if run-all left them.
+fn parameters(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let path = dir.join("run.json");
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let value: Value = serde_json::from_str(&files::read_text(&path)?)
+        .with_context(|| format!("{path:?} is not the description of a run"))?;
+    let mut parameters = BTreeMap::new();
+    flatten("", &value, &mut parameters);
+    parameters.retain(|name, _| !name.starts_with("commands."));
+    Ok(parameters)
+}
+
+fn flatten(prefix: &str, value: &Value, parameters: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(&name, value, parameters);
+            }
+        }
+        Value::Null => {
+            parameters.insert(prefix.to_owned(), "default".to_owned());
+        }
+        Value::String(text) => {
+            parameters.insert(prefix.to_owned(), text.clone());
+        }
+        other => {
+            parameters.insert(prefix.to_owned(), other.to_string());
+        }
+    }
+}
+
+fn versions() -> BTreeMap<String, String> {
+    [("onnx2int", env!("CARGO_PKG_VERSION")), ("opset", "21")]
+        .into_iter()
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .collect()
+}

@@ -1,0 +1,92 @@
+//! A progress bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::console;
+
+/// Without a terminal a line is written this often at most.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Counts what is done of a known number of items. Can be told from several threads.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    lines: Option<Mutex<Lines>>,
+    label: String,
+    total: u64,
+    unit: &'static str,
+}
+
+struct Lines {
+    started: Instant,
+    last: Instant,
+}
+
+impl Progress {
+    /// Starts at 0 of `total` items, `unit` being their name in the plural.
+    pub(crate) fn new(label: impl Into<String>, total: usize, unit: &'static str) -> Self {
+        let label = label.into();
+        let total = total as u64;
+        let on_terminal = std::io::stderr().is_terminal();
+        let bar = if on_terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        bar.set_length(total);
+        let template =
+            format!("{{prefix}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} {{msg}} {{eta}} left");
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style);
+        }
+        bar.set_prefix(label.clone());
+        let now = Instant::now();
+        let lines = (!on_terminal).then(|| Mutex::new(Lines { started: now, last: now }));
+        Self { bar, lines, label, total, unit }
+    }
+
+    /// So many more are done.
+    pub(crate) fn add(&self, items: usize) {
+        self.bar.inc(items as u64);
+        self.line();
+    }
+
+    /// So many are done in all.
+    pub(crate) fn set(&self, items: usize) {
+        self.bar.set_position(items as u64);
+        self.line();
+    }
+
+    /// What to show beside the bar.
+    pub(crate) fn message(&self, text: impl Into<String>) {
+        self.bar.set_message(text.into());
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn line(&self) {
+        let Some(lines) = &self.lines else { return };
+        // A thread that panicked while it wrote a line leaves nothing half done.
+        let mut lines = lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if lines.last.elapsed() < LINE_INTERVAL {
+            return;
+        }
+        lines.last = Instant::now();
+        let done = self.bar.position();
+        let rate = done as f64 / lines.started.elapsed().as_secs_f64();
+        let message = self.bar.message();
+        let separator = if message.is_empty() { "" } else { ", " };
+        console::note(format_args!(
+            "{}: {done}/{} {} ({rate:.0}/s{separator}{message})",
+            self.label, self.total, self.unit
+        ));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

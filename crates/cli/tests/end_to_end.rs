@@ -1,0 +1,237 @@
+//! The binary from training to the report, in a fresh folder, on a network trained for a moment.
+
+mod binary;
+
+use std::fs;
+use std::path::Path;
+
+use binary::{Folder, stage_file};
+
+const STAGES: [&str; 10] = [
+    "float",
+    "quantized",
+    "sanitized",
+    "rescaled",
+    "activations",
+    "pruned",
+    "folded",
+    "split",
+    "integer",
+    "scale_out",
+];
+const TRANSFORMS: [&str; 8] = [
+    "sanitize",
+    "add-rescaling",
+    "embed-act",
+    "prune-qdq",
+    "fold-op-scales",
+    "split-bias-add",
+    "integer-ops",
+    "scale-out",
+];
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// One test: each part needs the files of the part before, and training takes its time.
+#[test]
+fn a_network_goes_from_training_to_integers_and_a_report() {
+    let folder = Folder::new();
+    let model = |stage: &str| format!("models/{}", stage_file(stage));
+
+    // Train a little, and resume: the second run has nothing left to train.
+    let train = ["train", "--quick", "--epochs", "1", "--seed", "7", "--output", "models/net.onnx"];
+    let first = folder.succeed(&[&train[..], &["--data-dir", &binary::data_dir()]].concat());
+    assert!(first.stdout.starts_with("test accuracy "), "{}", first.stdout);
+    let bytes = fs::read(folder.path("models/net.onnx")).unwrap();
+    let resumed = folder.succeed(&[&train[..], &["--data-dir", &binary::data_dir(), "--resume"]].concat());
+    assert!(resumed.stderr.contains("going on after epoch 1"), "{}", resumed.stderr);
+    assert_eq!(
+        fs::read(folder.path("models/net.onnx")).unwrap(),
+        bytes,
+        "a resumed run ends in the same weights"
+    );
+
+    folder.succeed(&[
+        "quantize",
+        "--model",
+        "models/net.onnx",
+        "--per-axis",
+        "--calibration-samples",
+        "100",
+        "--data-dir",
+        &binary::data_dir(),
+        "--output",
+        "models/net_quantized.onnx",
+    ]);
+    for (transform, pair) in TRANSFORMS.iter().zip(STAGES[1..].windows(2)) {
+        let record = format!("records/{}.json", pair[1]);
+        folder.succeed(&[
+            "transform",
+            transform,
+            "--model",
+            &model(pair[0]),
+            "--output",
+            &model(pair[1]),
+            "--record",
+            &record,
+        ]);
+        let sites = &json(&folder.read(&record))["sites"];
+        assert!(sites.as_array().is_some_and(|sites| !sites.is_empty()), "{transform} changed nothing");
+    }
+
+    // All at once is the same as one by one, bit for bit.
+    folder.succeed(&["lower", "--model", "models/net_quantized.onnx", "--output-dir", "lowered"]);
+    for stage in &STAGES[2..] {
+        let one_by_one = fs::read(folder.path(&model(stage))).unwrap();
+        let at_once = fs::read(folder.path(&format!("lowered/{}", stage_file(stage)))).unwrap();
+        assert!(one_by_one == at_once, "{stage} differs between `transform` and `lower`");
+    }
+
+    // Every stage obeys its rules, and the last one holds integers only.
+    for stage in STAGES {
+        let found = json(&folder.succeed(&["verify", "--json", "--model", &model(stage)]).stdout);
+        assert_eq!((found["valid"].as_bool(), found["stage"].as_str()), (Some(true), Some(stage)));
+        assert_eq!(found["integer_only"].as_bool(), Some(stage == "scale_out"), "{stage}");
+    }
+
+    // Scores, each against the one before.
+    let mut correct = Vec::new();
+    for (index, stage) in STAGES.iter().enumerate() {
+        let (model, output) = (model(stage), format!("scores/{stage}.json"));
+        let data_dir = binary::data_dir();
+        let mut arguments = vec![
+            "evaluate",
+            "--model",
+            &model,
+            "--images",
+            "400",
+            "--output",
+            &output,
+            "--data-dir",
+            &data_dir,
+        ];
+        let previous = index.checked_sub(1).map(|before| format!("scores/{}.json", STAGES[before]));
+        if let Some(previous) = &previous {
+            arguments.extend(["--reference", "scores/float.json", "--previous", previous]);
+        }
+        folder.succeed(&arguments);
+        correct.push(json(&folder.read(&output))["correct"].as_u64().unwrap());
+    }
+    assert!(correct[0] > 300, "{correct:?}: the float network learned nothing");
+    // What a quantizer and a rescale may cost on 400 images.
+    assert!(correct.iter().all(|&correct_here| correct_here.abs_diff(correct[0]) <= 8), "{correct:?}");
+
+    // Integers have the same bits in both runtimes.
+    let digest = |runtime: &str| {
+        let output = folder.succeed(&[
+            "evaluate",
+            "--model",
+            &model("scale_out"),
+            "--images",
+            "60",
+            "--runtime",
+            runtime,
+            "--json",
+            "--data-dir",
+            &binary::data_dir(),
+        ]);
+        json(&output.stdout)["models"][0]["logits_digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(digest("tract"), digest("interpreter"));
+
+    // The report, twice the same.
+    let table = folder.succeed(&["report", "--dir", "."]).stdout;
+    for stage in STAGES {
+        assert!(table.contains(stage), "{table}");
+    }
+    let (report, text) = (folder.read("report.json"), folder.read("report.md"));
+    folder.succeed(&["report", "--dir", "."]);
+    assert_eq!((folder.read("report.json"), folder.read("report.md")), (report, text));
+
+    refusals(&folder);
+    assert_eq!(leftovers(&folder.path("")), Vec::<String>::new());
+}
+
+/// What goes wrong with files that exist, told in one message, with everything left as it was.
+fn refusals(folder: &Folder) {
+    // A model at the wrong stage, for every transform.
+    for (index, transform) in TRANSFORMS.iter().enumerate() {
+        let wrong = format!("models/{}", stage_file(STAGES[(index + 4) % STAGES.len()]));
+        let message = folder.fail(&["transform", transform, "--model", &wrong, "--output", "wrong.onnx"]);
+        assert!(message.contains("expected a model at stage"), "{transform}: {message}");
+    }
+    assert!(!folder.path("wrong.onnx").exists());
+
+    // A truncated model, and something else altogether.
+    let bytes = fs::read(folder.path("models/net_integer.onnx")).unwrap();
+    fs::write(folder.path("truncated.onnx"), &bytes[..bytes.len() / 2]).unwrap();
+    let message = folder.fail(&["verify", "--model", "truncated.onnx"]);
+    assert!(message.contains("truncated.onnx"), "{message}");
+    fs::write(folder.path("text.onnx"), "hello").unwrap();
+    let message = folder.fail(&["inspect", "--model", "text.onnx"]);
+    assert!(message.contains("text.onnx") && message.contains("not an ONNX model"), "{message}");
+
+    // An output that cannot be written: the file in its way stays as it was.
+    fs::write(folder.path("in-the-way"), "precious").unwrap();
+    let message = folder.fail(&[
+        "transform",
+        "scale-out",
+        "--model",
+        "models/net_integer.onnx",
+        "--output",
+        "in-the-way/out.onnx",
+    ]);
+    assert!(message.contains("in-the-way"), "{message}");
+    assert_eq!(folder.read("in-the-way"), "precious");
+
+    // A score of another model.
+    fs::copy(folder.path("scores/folded.json"), folder.path("scores/split.json")).unwrap();
+    let message = folder.fail(&["report", "--dir", "."]);
+    assert!(message.contains("split"), "{message}");
+}
+
+/// Temporary files that something left behind.
+fn leftovers(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(leftovers(&entry.path()));
+        } else if name.contains(".tmp") {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// What goes wrong before there is anything.
+#[test]
+fn bad_input_is_told_in_one_message() {
+    let folder = Folder::new();
+    let message = folder.fail(&["verify", "--model", "absent.onnx"]);
+    assert!(message.contains("absent.onnx"), "{message}");
+    let message = folder.fail(&["inspect", "--model", "."]);
+    assert!(message.contains("found a folder"), "{message}");
+
+    let message = folder.fail(&["train", "--quick", "--data-dir", "nowhere", "--output", "net.onnx"]);
+    assert!(message.contains("nowhere"), "{message}");
+    assert!(!folder.path("net.onnx").exists());
+
+    // One of the four files is cut short.
+    fs::create_dir(folder.path("data")).unwrap();
+    for entry in fs::read_dir(binary::data_dir()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let bytes = fs::read(entry.path()).unwrap();
+        let kept = if name.starts_with("t10k-images") { bytes.len() / 2 } else { bytes.len() };
+        fs::write(folder.path("data").join(&name), &bytes[..kept]).unwrap();
+    }
+    let message = folder.fail(&["train", "--quick", "--data-dir", "data", "--output", "net.onnx"]);
+    assert!(message.contains("t10k-images"), "{message}");
+
+    let message = folder.fail(&["report", "--dir", "."]);
+    assert!(message.contains("run-all"), "{message}");
+}
