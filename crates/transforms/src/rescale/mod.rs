@@ -111,7 +111,9 @@ impl Rescale {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RescaleError {
     /// The multiplier is zero, negative, infinite or not a number.
-    #[error("channel {channel}: the output scale gives the multiplier {multiplier}, expected a positive number")]
+    #[error(
+        "channel {channel}: the output scale gives the multiplier {multiplier}, expected a positive number"
+    )]
     Multiplier {
         /// The channel.
         channel: usize,

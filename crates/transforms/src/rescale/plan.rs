@@ -62,7 +62,8 @@ pub fn plan(request: &RescaleRequest<'_>) -> Result<Rescale, RescaleError> {
     };
     let (mut planned, mut error_bounds) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for channel in channels() {
-        let (constants, error_bound) = if form.pre_shifted { channel.pre_shifted()? } else { channel.direct()? };
+        let (constants, error_bound) =
+            if form.pre_shifted { channel.pre_shifted()? } else { channel.direct()? };
         if bits == MAX_MANTISSA_BITS && error_bound > MAX_ERROR_BOUND {
             return Err(RescaleError::Inexact { channel: channel.index, error_bound });
         }

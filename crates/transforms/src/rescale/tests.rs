@@ -9,7 +9,8 @@ fn wanted(accumulator: i64, multiplier: f64, zero_point: u8) -> (i64, f64) {
     let bits = multiplier.to_bits();
     let mantissa = i128::from((bits & ((1 << 52) - 1)) | 1 << 52);
     let scale = 1023 + 52 - (bits >> 52);
-    let value = i128::from(accumulator) * mantissa + (i128::from(zero_point) << scale) + (1i128 << (scale - 1));
+    let value =
+        i128::from(accumulator) * mantissa + (i128::from(zero_point) << scale) + (1i128 << (scale - 1));
     let floor = value >> scale;
     let fraction = (value - (floor << scale)) as f64 / (scale as f64).exp2();
     (floor.clamp(0, 255) as i64, fraction.min(1.0 - fraction))
@@ -39,7 +40,11 @@ fn case() -> impl Strategy<Value = Case> {
             for (log_multiplier, low, high, exact) in channels {
                 let multiplier = log_multiplier.exp2();
                 // Stored scales are f32: M is the f64 reciprocal of one.
-                multipliers.push(if exact { log_multiplier.floor().exp2() } else { 1.0 / f64::from((1.0 / multiplier) as f32) });
+                multipliers.push(if exact {
+                    log_multiplier.floor().exp2()
+                } else {
+                    1.0 / f64::from((1.0 / multiplier) as f32)
+                });
                 ranges.push((-(low.exp2() as i64), (high.exp2() as i64).min(i64::from(i32::MAX))));
             }
             Case { multipliers, ranges, zero_point, after_relu, accumulators }
@@ -55,7 +60,12 @@ fn accumulators(case: &Case, channel: usize) -> Vec<i64> {
     for &position in &case.accumulators {
         all.push(low + (position * (high - low) as f64) as i64);
         let step = ((position * 258.0 - 1.0).floor() - f64::from(case.zero_point) - 0.5) / multiplier;
-        all.extend([step.floor() as i64 - 1, step.floor() as i64, step.ceil() as i64, step.ceil() as i64 + 1]);
+        all.extend([
+            step.floor() as i64 - 1,
+            step.floor() as i64,
+            step.ceil() as i64,
+            step.ceil() as i64 + 1,
+        ]);
     }
     all.retain(|accumulator| (low..=high).contains(accumulator));
     all
@@ -91,12 +101,18 @@ fn check(case: &Case, mantissa_bits: u32) -> Result<(), TestCaseError> {
             let seen = if case.after_relu { accumulator.max(0) } else { accumulator };
             let found = rescale.evaluate(channel, seen as i32);
             let Some(found) = found else {
-                return Err(TestCaseError::fail(format!("channel {channel}: {accumulator} leaves int32: {constants:?}")));
+                return Err(TestCaseError::fail(format!(
+                    "channel {channel}: {accumulator} leaves int32: {constants:?}"
+                )));
             };
             let (wanted, distance) = wanted(seen, case.multipliers[channel], case.zero_point);
             let difference = (i64::from(found) - wanted).abs();
             let bound = rescale.error_bounds[channel];
-            let context = || format!("A = {accumulator}: {found}, wanted {wanted} ({distance} from a boundary): {constants:?}");
+            let context = || {
+                format!(
+                    "A = {accumulator}: {found}, wanted {wanted} ({distance} from a boundary): {constants:?}"
+                )
+            };
             if bound < 0.5 {
                 prop_assert!(difference <= 1, "{}", context());
                 prop_assert!(difference == 0 || distance <= bound + 1e-12, "{}", context());
