@@ -10,6 +10,11 @@
 //! - A quantizer behind it reads a `Cast` to f32: runtimes have no QuantizeLinear of int32.
 //! - Both zero points are wired, as scalars: runtimes that pad take the padding's value from there.
 //! - MatMulInteger does not transpose: weights of a Gemm with transB get a transposed copy.
+//! - i8 weights with zero point `z` are stored as u8 with zero point `z + 128`: every difference
+//!   `w - z_w`, and with it every sum, stays as it is. Processors without VNNI add pairs of
+//!   u8 x i8 products in 16 bits with saturation, and ONNX Runtime's MatMulInteger is silently
+//!   wrong there; its u8 x u8 kernels are exact everywhere, and its ConvInteger is several times
+//!   faster with them.
 //! - The `Mul` that gives the logits back their unit becomes a `DequantizeLinear`.
 //!
 //! ```text
@@ -25,7 +30,8 @@
 //!         %y: f32[N,2,3,3] = Add(%y_without_bias, %bd) @conv_bias_add
 //!         %r: f32[N,2,3,3] = Relu(%y)
 //!         %q: u8[N,2,3,3] = QuantizeLinear(%r, 16.0, 0u8)
-//! After   %y_without_bias: i32[N,2,3,3] = ConvInteger(%x, %w, %xz, %wz) @conv
+//! After   const %w_unsigned: u8[2,1,3,3] = cycle [129, 126, 131]
+//!         %y_without_bias: i32[N,2,3,3] = ConvInteger(%x, %w_unsigned, %xz, 128u8) @conv
 //!         %y: i32[N,2,3,3] = Add(%y_without_bias, %b) @conv_bias_add
 //!         %r: i32[N,2,3,3] = Relu(%y)
 //!         %r_float: f32[N,2,3,3] = Cast(%r) to=f32
@@ -46,9 +52,9 @@
 //!         %wd: f32[3,4] = DequantizeLinear(%w, 1.0, %wz)
 //!         %logits_accumulator: f32[N,3] = Gemm(%f, %wd) transB=1 @fc
 //!         %logits: f32[N,3] = Mul(%logits_accumulator, %logits_scale) @logits_dequantize
-//! After   const %w_transposed: i8[4,3] = [1, 5, 9, -2, 6, 10, 3, 7, 11, 4, 8, 12]
+//! After   const %w_unsigned: u8[4,3] = [129, 133, 137, 126, 134, 138, 131, 135, 139, 132, 136, 140]
 //!         %f: u8[N,4] = Flatten(%x)
-//!         %logits_accumulator: i32[N,3] = MatMulInteger(%f, %w_transposed, %xz, %wz) @fc
+//!         %logits_accumulator: i32[N,3] = MatMulInteger(%f, %w_unsigned, %xz, 128u8) @fc
 //!         %logits: f32[N,3] = DequantizeLinear(%logits_accumulator, %logits_scale) @logits_dequantize
 //! out     %logits
 //! ```
@@ -199,35 +205,43 @@ impl Rewriter<'_> {
     fn rewrite_layer(&mut self, site: &IntegerLayer<'_>, log: &mut RewriteLog) -> Result<(), TransformError> {
         let layer = &site.layer;
         let input = self.editor.graph().node(layer.id).input(0);
-        let weights = layer.weights.node.input(0);
-        let inputs = [input, weights];
-        let transposes = match &layer.node.op {
-            Op::Conv(attributes) => {
-                let op = Op::ConvInteger(attributes.clone());
-                self.editor.replace_node(layer.id, op, inputs);
-                false
-            }
-            Op::Gemm(attributes) => {
-                self.editor.replace_node(layer.id, Op::MatMulInteger, inputs);
-                attributes.trans_b
-            }
+        let (op, transposes) = match &layer.node.op {
+            Op::Conv(attributes) => (Op::ConvInteger(attributes.clone()), false),
+            Op::Gemm(attributes) => (Op::MatMulInteger, attributes.trans_b),
             other => unreachable!("{} is no layer", other.name()),
         };
-        if transposes {
-            let name = format!("{}_transposed", layer.weights.name);
-            set_constant_named(&mut self.editor, layer.id, 1, transposed(layer.weights.tensor), &name)?;
-        }
+        self.editor.replace_node(layer.id, op, [input, layer.weights.node.input(0)]);
         let input_zero_point = site.dequantizers.first().and_then(|(_, node)| node.input(2));
         self.wire_zero_point(layer.id, 2, input_zero_point, site.input_dtype, site.input_zero_point)?;
-        let parameters = &layer.weights.parameters;
-        let zero_point = parameters.common_zero_point().expect("checked for layers");
-        self.wire_zero_point(layer.id, 3, layer.weights.node.input(2), parameters.dtype, zero_point)?;
+        self.wire_weights(layer, transposes)?;
 
         self.accumulators.insert(layer.node.output);
         let op = self.editor.graph().node(layer.id).op.name();
         let change = if transposes { "with transposed weights" } else { "on the 8-bit values" };
         log.changed(&layer.node.name, format!("{} is {op} now, {change}", layer.node.op.name()));
         Ok(())
+    }
+
+    /// Gives an integer layer its weights as u8, with the rows of a matrix along the inner extent.
+    fn wire_weights(&mut self, layer: &Layer<'_>, transposes: bool) -> Result<(), TransformError> {
+        let parameters = &layer.weights.parameters;
+        let mut zero_point = parameters.common_zero_point().expect("checked for layers");
+        let mut tensor = layer.weights.tensor.clone();
+        let mut name = layer.weights.name.to_owned();
+        if transposes {
+            tensor = transposed(&tensor);
+            name.push_str("_transposed");
+        }
+        if let Some(unsigned) = unsigned(&tensor) {
+            tensor = unsigned;
+            zero_point += SIGN_OFFSET;
+            name = format!("{}_unsigned", layer.weights.name);
+        }
+        if transposes || parameters.dtype == DType::I8 {
+            set_constant_named(&mut self.editor, layer.id, 1, tensor, &name)?;
+        }
+        let present = layer.weights.node.input(2).filter(|_| parameters.dtype == DType::U8);
+        self.wire_zero_point(layer.id, 3, present, DType::U8, zero_point)
     }
 
     /// Puts a zero point into an operand slot: the constant that is there already if it is a
@@ -374,6 +388,16 @@ fn accumulator_reader(node: &Node, operand: &str) -> TransformError {
         node.op.name()
     );
     TransformError::refused("accumulator-reader", &node.name, reason)
+}
+
+/// What an i8 code and its zero point gain when they are stored as u8.
+const SIGN_OFFSET: i64 = 128;
+
+/// i8 weights as u8 weights whose zero point is [`SIGN_OFFSET`] greater; none for other types.
+fn unsigned(weights: &Tensor) -> Option<Tensor> {
+    // Adding 128 modulo 256 is flipping the sign bit.
+    let unsigned = weights.as_slice::<i8>()?.iter().map(|&weight| weight.cast_unsigned() ^ 0x80).collect();
+    Some(Tensor::from_vec::<u8>(weights.shape(), unsigned).expect("as many elements as before"))
 }
 
 /// A matrix with rows and columns exchanged.
