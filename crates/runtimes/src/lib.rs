@@ -14,6 +14,7 @@
 mod convert;
 mod error;
 mod interpreter;
+mod kernels;
 mod kind;
 mod parallel;
 mod prepare;

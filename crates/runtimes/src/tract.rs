@@ -15,6 +15,7 @@ use tract_onnx::prelude::{
 };
 
 use crate::convert::{from_tract, to_tract, to_tract_dtype};
+use crate::kernels;
 use crate::prepare::verified;
 use crate::{RuntimeError, Session};
 
@@ -36,6 +37,7 @@ pub(crate) struct TractSession {
 
 impl TractSession {
     pub(crate) fn new(graph: Graph) -> Result<Self, RuntimeError> {
+        kernels::prefer_fast_integer_products();
         let bytes = encode(verified(&graph)?);
         // Our files declare shapes with a symbolic batch, which tract would hold against the batch
         // it is given.
