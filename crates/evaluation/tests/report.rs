@@ -118,6 +118,7 @@ fn inputs<'a>(stages: &'a [StageInput<'a>]) -> ReportInputs<'a> {
                 node: "fc".to_owned(),
                 change: "its dequantizer is gone".to_owned(),
                 notes: vec![NoteRecord { name: "logit scale".to_owned(), value: 0.25 }],
+                error_bounds: Vec::new(),
             }],
             details: BTreeMap::from([("probe".to_owned(), serde_json::json!({ "images": 16, "gap": 0.1 }))]),
         }],

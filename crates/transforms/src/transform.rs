@@ -144,6 +144,9 @@ pub struct Site {
     pub change: String,
     /// Numbers that come with it.
     pub notes: Vec<Note>,
+    /// Of a fixed-point rescale: how far each channel can be off, in output units.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub error_bounds: Vec<f64>,
 }
 
 impl Site {
@@ -163,7 +166,12 @@ pub struct RewriteLog {
 impl RewriteLog {
     /// Records a change at a node; `change` is one sentence without full stop.
     pub fn changed(&mut self, node: impl Into<String>, change: impl Into<String>) -> &mut Site {
-        self.sites.push(Site { node: node.into(), change: change.into(), notes: Vec::new() });
+        self.sites.push(Site {
+            node: node.into(),
+            change: change.into(),
+            notes: Vec::new(),
+            error_bounds: Vec::new(),
+        });
         self.sites.last_mut().expect("one was just pushed")
     }
 

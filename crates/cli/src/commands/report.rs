@@ -87,7 +87,7 @@ fn records(dir: &Path) -> anyhow::Result<Vec<TransformRecord>> {
     Ok(records)
 }
 
-/// The error bounds of every channel, which scale-out notes as `error bound of channel N`.
+/// The error bounds that scale-out told of every channel.
 fn rescale_bounds(transforms: &[TransformRecord]) -> Vec<RescaleBound> {
     transforms
         .iter()
@@ -95,12 +95,7 @@ fn rescale_bounds(transforms: &[TransformRecord]) -> Vec<RescaleBound> {
         .flat_map(|record| &record.sites)
         .map(|site| RescaleBound {
             layer: site.node.clone(),
-            errors: site
-                .notes
-                .iter()
-                .filter(|note| note.name.contains("error bound"))
-                .map(|note| note.value)
-                .collect(),
+            errors: site.error_bounds.clone(),
         })
         .filter(|bound| !bound.errors.is_empty())
         .collect()

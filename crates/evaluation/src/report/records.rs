@@ -30,6 +30,10 @@ pub struct SiteRecord {
     /// Numbers that come with it.
     #[serde(default)]
     pub notes: Vec<NoteRecord>,
+    /// Of a rescale: the error bound of each channel. A report has them as
+    /// [`super::Report::rescale_bounds`].
+    #[serde(default, skip_serializing)]
+    pub error_bounds: Vec<f64>,
 }
 
 /// A number that comes with a change.

@@ -27,8 +27,10 @@
 //! `A * M + z` lies within the reported bound of a rounding boundary, or is an exact tie (the
 //! float quantizer rounds ties to even, this one up).
 //!
+//! Logits of several scales are multiplied by whole factors that bring them to one.
+//!
 //! Refuses: a quantizer whose operand is not a cast i32 accumulator, an i8 or per-channel zero
-//! point, a channel that fixed point cannot hold, per-channel logits scales.
+//! point, a channel that fixed point cannot hold, logit scales too far apart for one unit.
 
 use onnx2int_graph::metadata;
 use onnx2int_graph::range::{self, Ranges};
@@ -71,7 +73,7 @@ impl Transform for ScaleOut {
                 quantizer.report(&rescale, log);
             }
         }
-        keep_raw_logits(graph.graph(), &mut editor, log)?;
+        keep_raw_logits(graph.graph(), &ranges, &mut editor, log)?;
         for (id, _) in graph.values() {
             // An annotation speaks of a float scale, and there is none left.
             editor.annotate(id, None);
@@ -234,12 +236,14 @@ impl<'g> OutputQuantizer<'g> {
         site.note("greatest mantissa", multipliers.1);
         site.note("most fraction bits", over(|channel| f64::from(channel.shift + channel.pre_shift)).1);
         site.note("most pre-shift bits", over(|channel| f64::from(channel.pre_shift)).1);
+        site.error_bounds.clone_from(&rescale.error_bounds);
     }
 }
 
 /// Makes the integer operand of each final `DequantizeLinear` the output in its place.
 fn keep_raw_logits(
     graph: &Graph,
+    ranges: &Ranges,
     editor: &mut GraphEditor,
     log: &mut RewriteLog,
 ) -> Result<(), TransformError> {
@@ -249,24 +253,187 @@ fn keep_raw_logits(
         if !matches!(node.op, Op::DequantizeLinear { .. }) {
             continue;
         }
-        let scale = graph.constant_operand(node, 1).and_then(Tensor::as_single::<f32>);
-        let Some(scale) = scale else {
-            return Err(TransformError::refused(
-                "one-logit-scale",
-                &node.name,
-                "expected one constant scale for all logits; quantize the last layer's weights per tensor, \
-                 as `onnx2int quantize` does",
-            ));
-        };
-        let raw = node.input(0).expect("a verified DequantizeLinear has an operand");
         let name = graph.value(*output).name.clone();
-        let dequantized = editor.unique_name(&format!("{name}_dequantized"));
-        editor.rename_value(*output, &dequantized)?;
-        editor.rename_value(raw, &name)?;
-        *output = raw;
+        let aside = editor.unique_name(&format!("{name}_dequantized"));
+        editor.rename_value(*output, &aside)?;
+        let scales = graph.constant_operand(node, 1).and_then(Tensor::as_slice::<f32>).unwrap_or_default();
+        let raw = node.input(0).expect("a verified DequantizeLinear has an operand");
+        let scale = match scales {
+            [] => {
+                return Err(TransformError::refused(
+                    "constant-scale",
+                    &node.name,
+                    "expected a constant scale; run sanitize first",
+                ));
+            }
+            [scale] => {
+                editor.rename_value(raw, &name)?;
+                *output = raw;
+                log.changed(
+                    &node.name,
+                    format!("dropped: {name:?} is the raw integers, in units of {scale:e}"),
+                );
+                *scale
+            }
+            scales => {
+                let common = CommonScale::find(graph, ranges, node, raw, scales)?;
+                let factors = editor.unique_name(&format!("{name}_factors"));
+                let factors = editor.add_constant(&factors, Tensor::vector(common.factors))?;
+                let multiply = editor.unique_name(&format!("{name}_to_common_scale"));
+                *output = editor.add_node(&multiply, Op::Mul, [Some(raw), Some(factors)], &name)?;
+                log.changed(
+                    &node.name,
+                    format!("channels of {name:?} brought to one scale, in units of {:e}", common.scale),
+                )
+                .note("largest relative error of a logit's scale", common.relative_error);
+                common.scale
+            }
+        };
         editor.set_metadata(metadata::LOGIT_SCALE, scale.to_string());
-        log.changed(&node.name, format!("dropped: {name:?} is the raw integers, in units of {scale:e}"));
     }
     editor.set_outputs(outputs);
     Ok(())
+}
+
+/// Whole factors that bring logits of several scales to one.
+struct CommonScale {
+    /// Real value of one unit of every logit.
+    scale: f32,
+    /// What the raw sums of each channel are multiplied by.
+    factors: Vec<i32>,
+    /// How far a factor is from what it stands for, relative to that.
+    relative_error: f64,
+}
+
+/// A factor below this would be off by more than 1/256.
+const LEAST_FACTOR: f64 = 256.0;
+
+impl CommonScale {
+    /// With `A_c` the greatest magnitude and `M_c` the scale of channel `c`, the unit is
+    /// `t = max(A_c * M_c) / (2^31 - 1)` and the factors are `floor(M_c / t)`: the finest unit
+    /// whose products fit int32.
+    fn find(
+        graph: &Graph,
+        ranges: &Ranges,
+        node: &Node,
+        raw: ValueId,
+        scales: &[f32],
+    ) -> Result<Self, TransformError> {
+        let refused = |reason: String| TransformError::refused("common-logit-scale", &node.name, reason);
+        if graph.value(raw).ty.dtype != DType::I32 || graph.value(raw).ty.rank() != 2 {
+            return Err(refused(format!("expected logits i32[N, classes], found {}", graph.value(raw).ty)));
+        }
+        let range = ranges.get(raw).expect("an i32 value has a range");
+        let magnitude = |channel: usize| {
+            let (low, high) = range.channel(channel);
+            low.unsigned_abs().max(high.unsigned_abs()).max(1) as f64
+        };
+        let real = |channel: usize| f64::from(scales[channel]);
+        let widest = (0..scales.len()).map(|c| magnitude(c) * real(c)).fold(0.0, f64::max);
+        let unit = widest / f64::from(i32::MAX);
+        let exact: Vec<f64> = (0..scales.len()).map(|channel| real(channel) / unit).collect();
+        if let Some(channel) = exact.iter().position(|&factor| factor.is_nan() || factor < LEAST_FACTOR) {
+            return Err(refused(format!(
+                "expected scales that are closer together: channel {channel} has {:e}, which int32 cannot hold \
+                 beside the others; quantize the last layer's weights per tensor, as `onnx2int quantize` does",
+                scales[channel]
+            )));
+        }
+        // The magnitude is at least 1, so that no factor exceeds int32.
+        #[expect(clippy::cast_possible_truncation, reason = "between 256 and i32::MAX")]
+        let factors: Vec<i32> = exact.iter().map(|factor| factor.floor() as i32).collect();
+        let relative_error = exact.iter().map(|factor| factor.fract() / factor).fold(0.0, f64::max);
+        #[expect(clippy::cast_possible_truncation, reason = "a unit for readers, not for arithmetic")]
+        let scale = unit as f32;
+        Ok(Self { scale, factors, relative_error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: &str = "
+        in    %x: u8[N,2]
+        const %w: u8[2,3] = [129, 227, 28, 138, 127, 130]
+        const %scales: f32[3] = [0.5, 0.25, 0.0625]
+        %sums: i32[N,3] = MatMulInteger(%x, %w, 0u8, 128u8)
+        %logits: f32[N,3] = DequantizeLinear(%sums, %scales)
+        out   %logits
+    ";
+
+    fn rewritten(text: &str, mantissa_bits: u32) -> Result<(Graph, RewriteLog), TransformError> {
+        let graph = Graph::from_text(text).unwrap();
+        let mut log = RewriteLog::default();
+        let executor = |_: Verified<'_>, _: &[Tensor]| Err("scale-out runs nothing".to_owned());
+        let verified = onnx2int_graph::verify(&graph).unwrap();
+        ScaleOut { mantissa_bits }.rewrite(verified, &executor, &mut log).map(|graph| (graph, log))
+    }
+
+    #[test]
+    fn logits_of_several_scales_get_one() {
+        let (graph, log) = rewritten(LOGITS, 23).unwrap();
+        let scale: f64 = onnx2int_graph::metadata::logit_scale(&graph).unwrap();
+        let input = Tensor::from_vec(&[1, 2], vec![200u8, 255]).unwrap();
+        let run = |graph: &Graph| {
+            onnx2int_interpreter::run(onnx2int_graph::verify(graph).unwrap(), std::slice::from_ref(&input))
+                .unwrap()
+                .remove(0)
+        };
+        let before = run(&Graph::from_text(LOGITS).unwrap());
+        let after = run(&graph);
+        for (before, after) in before.as_slice::<f32>().unwrap().iter().zip(after.as_slice::<i32>().unwrap())
+        {
+            let after = f64::from(*after) * scale;
+            assert!((after - f64::from(*before)).abs() <= 1e-5 * f64::from(before.abs()), "{before} {after}");
+        }
+        assert!(log.sites()[0].notes[0].value < 1e-6);
+        let ranges = range::analyze(onnx2int_graph::verify(&graph).unwrap());
+        assert!(ranges.overflows().is_empty());
+        assert_eq!(graph.value(graph.outputs()[0]).name, "logits");
+    }
+
+    #[test]
+    fn logit_scales_too_far_apart_are_refused_by_channel() {
+        let error = rewritten(&LOGITS.replace("0.0625", "1e-8"), 23).unwrap_err();
+        assert_eq!(error.rule(), Some("common-logit-scale"));
+        assert!(error.to_string().contains("channel 2"), "{error}");
+    }
+
+    const QUANTIZER: &str = "
+        in    %x: i8[N,2,1,1]
+        const %w: u8[2,2,1,1] = [129, 227, 28, 138]
+        %sums: i32[N,2,1,1] = ConvInteger(%x, %w, 0i8, 128u8)
+        %float: f32[N,2,1,1] = Cast(%sums) to=f32
+        %q: u8[N,2,1,1] = QuantizeLinear(%float, 12.5, 100u8)
+        out   %q
+    ";
+
+    #[test]
+    fn a_signed_layer_is_clipped_on_both_sides_and_keeps_its_names() {
+        let (graph, log) = rewritten(QUANTIZER, 23).unwrap();
+        let names: Vec<_> = graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+        assert_eq!(names, ["sums", "q_clip_low", "q_clip_high", "q_multiply", "q_round", "q_shift", "q"]);
+        assert_eq!(log.sites()[0].error_bounds.len(), 2, "one bound for each channel");
+        onnx2int_graph::verify_stage(&graph, Stage::ScaleOut).unwrap_err();
+        let ranges = range::analyze(onnx2int_graph::verify(&graph).unwrap());
+        assert_eq!(ranges.overflows(), []);
+    }
+
+    #[test]
+    fn what_is_no_quantizer_of_an_accumulator_is_refused_by_rule() {
+        for (from, to, rule) in [
+            (
+                "%float: f32[N,2,1,1] = Cast(%sums) to=f32",
+                "%float = DequantizeLinear(%sums, 1.0)",
+                "quantizes-an-accumulator",
+            ),
+            ("12.5, 100u8", "12.5, 100i8", "one-u8-zero-point"),
+            ("12.5", "1e-9", "fixed-point-rescale"),
+        ] {
+            let text = QUANTIZER.replace(from, to).replace("%q: u8", "%q").replace("%q[N,2,1,1]", "%q");
+            let error = rewritten(&text, 23).unwrap_err();
+            assert_eq!(error.rule(), Some(rule), "{error}");
+        }
+    }
 }
