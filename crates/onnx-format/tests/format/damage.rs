@@ -45,10 +45,11 @@ fn a_file_cut_short_within_its_graph_is_no_onnx_model() {
 }
 
 #[test]
-fn every_bit_of_a_file_may_flip() {
+fn bits_of_every_byte_may_flip() {
     let mut bytes = fixture();
     for index in 0..bytes.len() {
-        for bit in 0..8 {
+        // The highest bit continues a number of protobuf, the lowest ones tell the kind of a field.
+        for bit in [0, 2, 7] {
             bytes[index] ^= 1 << bit;
             probe(&bytes);
             bytes[index] ^= 1 << bit;
