@@ -1,3 +1,5 @@
+//! Rescales against exact arithmetic, and what cannot be rescaled.
+
 use onnx2int_graph::range::Interval;
 use proptest::prelude::*;
 
