@@ -1,5 +1,7 @@
 //! A small network from float to QDQ form.
 
+#![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
+
 use onnx2int_calibration::{CalibrationError, Quantized, Settings, quantize};
 use onnx2int_dataset::{Images, Normalization, PIXELS};
 use onnx2int_graph::{Graph, Op, Stage, Tensor, verify, verify_stage};

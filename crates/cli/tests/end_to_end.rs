@@ -1,5 +1,7 @@
 //! The binary from training to the report, in a fresh folder, on a network trained for a moment.
 
+#![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
+
 mod binary;
 
 use std::fs;

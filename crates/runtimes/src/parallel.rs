@@ -9,6 +9,9 @@ use onnx2int_graph::{Array, Element, Tensor, TensorType, match_tensor};
 
 use crate::{RuntimeError, Session};
 
+/// The outputs of one part of the images.
+type PartResult = Result<Vec<Tensor>, RuntimeError>;
+
 /// Runs `session` on all images along the first axis of `input`, `batch` of them at a time on each
 /// of `threads` threads, and joins the outputs along their first axes, in the images' order.
 ///
@@ -31,8 +34,7 @@ pub fn run_parallel(
     };
     let parts = parts(images, batch.max(1));
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Vec<Tensor>, RuntimeError>>>> =
-        Mutex::new(parts.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Option<PartResult>>> = Mutex::new(parts.iter().map(|_| None).collect());
 
     let work = || {
         loop {

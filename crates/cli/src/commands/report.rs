@@ -93,10 +93,7 @@ fn rescale_bounds(transforms: &[TransformRecord]) -> Vec<RescaleBound> {
         .iter()
         .filter(|record| record.stage == Stage::ScaleOut.name())
         .flat_map(|record| &record.sites)
-        .map(|site| RescaleBound {
-            layer: site.node.clone(),
-            errors: site.error_bounds.clone(),
-        })
+        .map(|site| RescaleBound { layer: site.node.clone(), errors: site.error_bounds.clone() })
         .filter(|bound| !bound.errors.is_empty())
         .collect()
 }
