@@ -52,17 +52,17 @@ pub struct DriverError {
     pub input: Box<Graph>,
     /// What went wrong.
     #[source]
-    pub failure: Failure,
+    pub failure: Box<Failure>,
 }
 
 /// What went wrong in a transform.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
     /// The model is at another stage.
-    #[error("expected a model at stage {expected:?}, found one at stage {found:?}; {}", advice(*.found))]
+    #[error("expected a model at stage {expected}, found one at stage {found}; {}", advice(*.found))]
     WrongStage {
         /// The stage that the transform takes.
-        expected: &'static str,
+        expected: Stage,
         /// The stage that the model's metadata names.
         found: Stage,
     },
@@ -117,7 +117,7 @@ pub fn apply(
     attempt(transform, graph, executor, probe).map_err(|failure| DriverError {
         transform: transform.name(),
         input: Box::new(graph.clone()),
-        failure,
+        failure: Box::new(failure),
     })
 }
 
@@ -131,7 +131,7 @@ fn attempt(
     if let Some(found) = metadata::stage(graph)
         && found != from
     {
-        return Err(Failure::WrongStage { expected: from.name(), found });
+        return Err(Failure::WrongStage { expected: from, found });
     }
     let before = verify_stage(graph, from).map_err(|source| Failure::Before { stage: from, source })?;
 

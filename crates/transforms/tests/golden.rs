@@ -11,7 +11,11 @@ fn each_stage_is_as_committed() {
         let path = tiny::file(stage);
         let golden =
             std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(applied.graph.to_full_text(), golden, "{}", path.display());
+        let made = applied.graph.to_full_text();
+        for (number, (made, golden)) in made.lines().zip(golden.lines()).enumerate() {
+            assert_eq!(made, golden, "{}, line {}", path.display(), number + 1);
+        }
+        assert_eq!(made.lines().count(), golden.lines().count(), "{}", path.display());
     }
 }
 

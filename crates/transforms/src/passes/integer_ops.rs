@@ -195,6 +195,10 @@ impl Rewriter<'_> {
                 let stranger = self.graph.node(stranger);
                 return Err(accumulator_reader(stranger, "the bytes in front of a layer"));
             }
+            if !sinks.outputs.is_empty() {
+                let reason = "expected its elements to go to layers only, found a graph output too";
+                return Err(TransformError::refused("accumulator-reader", &node.name, reason));
+            }
             let bytes = node.input(0).expect("the operator has a first operand");
             self.editor.redirect_uses(node.output, bytes);
             self.bytes.insert(bytes);
@@ -426,9 +430,9 @@ mod tests {
     fn integer(rest: &str) -> String {
         format!(
             "in %x: u8[N,2]
-             const %w: i8[2,2] = [1, 2, 3, 4]
+             const %w_unsigned: u8[2,2] = [129, 130, 131, 132]
              const %xd_zero_point: u8[] = 3
-             %y = MatMulInteger(%x, %w, %xd_zero_point, 0i8) @fc
+             %y = MatMulInteger(%x, %w_unsigned, %xd_zero_point, 128u8) @fc
              {rest}"
         )
     }
@@ -467,11 +471,49 @@ mod tests {
              %q = QuantizeLinear(%y, 4.0, 9u8)
              out %q",
             "in %x: u8[N,2]
-             const %w: i8[2,2] = [1, 2, 3, 4]
-             %y = MatMulInteger(%x, %w, 3u8, 0i8) @fc
+             const %w_unsigned: u8[2,2] = [129, 130, 131, 132]
+             %y = MatMulInteger(%x, %w_unsigned, 3u8, 128u8) @fc
              %y_float = Cast(%y) to=f32
              %q = QuantizeLinear(%y_float, 4.0, 9u8)
              out %q",
+        );
+    }
+
+    #[test]
+    fn signed_weights_keep_their_differences_and_unsigned_ones_their_bytes() {
+        let quantized = |weights: &str, zero_point: &str| {
+            format!(
+                "in %x: u8[N,4]
+                 const %w: {weights}
+                 const %z: u8[] = 3
+                 %xd = DequantizeLinear(%x, 1.0, %z)
+                 %wd = DequantizeLinear(%w, 1.0, {zero_point})
+                 %y = Gemm(%xd, %wd) @fc
+                 %q = QuantizeLinear(%y, 4.0, 9u8)
+                 out %q"
+            )
+        };
+        let integer = |weights: &str, operands: &str| {
+            format!(
+                "in %x: u8[N,4]
+                 const {weights}
+                 const %z: u8[] = 3
+                 %y = MatMulInteger(%x, {operands}) @fc
+                 %y_float = Cast(%y) to=f32
+                 %q = QuantizeLinear(%y_float, 4.0, 9u8)
+                 out %q"
+            )
+        };
+        check(
+            &IntegerOps,
+            &quantized("i8[4,1] = [-128, -1, 0, 127]", "-3i8"),
+            &integer("%w_unsigned: u8[4,1] = [0, 127, 128, 255]", "%w_unsigned, %z, 125u8"),
+        );
+        check(
+            &IntegerOps,
+            &quantized("u8[4,1] = [0, 1, 128, 255]", "7u8"),
+            &integer("%w: u8[4,1] = [0, 1, 128, 255]", "%w, %z, %wd_zero_point")
+                .replace("const %z", "const %wd_zero_point: u8[] = 7\n const %z"),
         );
     }
 
@@ -491,11 +533,10 @@ mod tests {
              %q = QuantizeLinear(%y, 4.0, 9u8)
              out %q",
             "in %a: u8[N,1], %b: u8[N,1]
-             const %w: i8[2,2] = [1, 2, 3, 4]
+             const %w_unsigned: u8[2,2] = [129, 130, 131, 132]
              const %z: u8[] = 3
-             const %v: i8[] = 0
              %c = Concat(%a, %b) axis=1
-             %y = MatMulInteger(%c, %w, %z, %v) @fc
+             %y = MatMulInteger(%c, %w_unsigned, %z, 128u8) @fc
              %y_float = Cast(%y) to=f32
              %q = QuantizeLinear(%y_float, 4.0, 9u8)
              out %q",
@@ -517,11 +558,10 @@ mod tests {
              %map = Mul(%map_accumulator, %map_scale) @map_dequantize
              out %map",
             "in %x: u8[N,1,2]
-             const %w: i8[2,1,1] = [1, 2]
-             const %v: i8[] = 0
+             const %w_unsigned: u8[2,1,1] = [129, 130]
              const %z: u8[] = 3
              const %map_scale: f32[2] = [0.125, 0.25]
-             %map_accumulator = ConvInteger(%x, %w, %z, %v) @conv
+             %map_accumulator = ConvInteger(%x, %w_unsigned, %z, 128u8) @conv
              %map = DequantizeLinear(%map_accumulator, %map_scale) @map_dequantize
              out %map",
         );
@@ -545,11 +585,10 @@ mod tests {
              %sq = QuantizeLinear(%s, 0.5, 0u8)
              out %sq",
             "in %x: u8[N,2]
-             const %w: i8[2,2] = [1, 2, 3, 4]
+             const %w_unsigned: u8[2,2] = [129, 130, 131, 132]
              const %z: u8[] = 3
-             const %v: i8[] = 0
              %xr = DequantizeLinear(%x, 0.5, %z)
-             %y = MatMulInteger(%x, %w, %z, %v) @fc
+             %y = MatMulInteger(%x, %w_unsigned, %z, 128u8) @fc
              %y_float = Cast(%y) to=f32
              %q = QuantizeLinear(%y_float, 4.0, 9u8)
              %d = DequantizeLinear(%q, 0.25, 9u8)
@@ -582,6 +621,8 @@ mod tests {
         ] {
             check_refused(&IntegerOps, &layer(rest), "accumulator-reader", node);
         }
+        let returned = layer("%q = QuantizeLinear(%y, 4.0, 9u8)\nout %q, %xd");
+        check_refused(&IntegerOps, &returned, "accumulator-reader", "xd");
         let two_zero_points = "in %a: u8[N,1], %b: u8[N,1]
              const %w: i8[2,2] = [1, 2, 3, 4]
              %ad = DequantizeLinear(%a, 1.0, 3u8)
