@@ -157,11 +157,19 @@ fn all_nodes_without_a_rule_are_named_at_once() {
 
 #[test]
 fn what_is_not_finite_is_named() {
-    let text = NETWORK.replace("[0.1, -0.2, 0.0]", "[0.1, nan, 0.0]");
+    // Sums that leave f32 show on the data.
+    let text = NETWORK.replace("cycle [0.5, -0.25, 0.125, -0.75, 1.0]", "splat 3e38");
     let error = quantized(&text, true).unwrap_err();
-    // The data shows it before the weights are read.
     assert!(matches!(&error, CalibrationError::NotFinite { tensor } if tensor == "relu"), "{error}");
-    let text = NETWORK.replace("[0.5, -0.5, 0.25, 0.0]", "[0.5, inf, 0.25, 0.0]");
-    let error = quantized(&text, true).unwrap_err();
-    assert!(matches!(&error, CalibrationError::WeightsNotFinite { node, .. } if node == "fc"), "{error}");
+    // A Relu hides a NaN; the bias itself does not.
+    for (from, to, layer) in [
+        ("[0.1, -0.2, 0.0]", "[0.1, nan, 0.0]", "conv"),
+        ("[0.5, -0.5, 0.25, 0.0]", "[0.5, inf, 0.25, 0.0]", "fc"),
+    ] {
+        let error = quantized(&NETWORK.replace(from, to), true).unwrap_err();
+        assert!(
+            matches!(&error, CalibrationError::WeightsNotFinite { node, .. } if node == layer),
+            "{error}"
+        );
+    }
 }

@@ -133,7 +133,7 @@ mod tests {
     fn masks_drop_the_rate_and_keep_the_mean() {
         let device = Device::flex();
         let mut stream = Stream::new(3, Purpose::Dropout, 0);
-        let masks = DropoutMasks::draw(&mut stream, 16, &device);
+        let masks = DropoutMasks::draw(&mut stream, 64, &device);
         for (mask, rate) in [(masks.features, 0.25), (masks.hidden, 0.5)] {
             let factors = mask.into_data();
             let factors = factors.as_slice::<f32>().expect("masks are f32");
