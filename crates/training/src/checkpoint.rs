@@ -2,8 +2,9 @@
 //!
 //! One line of JSON (readable with `head -1`), then the weights and the optimizer's state as burn
 //! stores them. The line holds the recipe, the digest of the data, the epochs' summaries, the two
-//! lengths and a SHA-256 of all bytes after it. The file is written under a temporary name, synced
-//! and renamed: at any moment there is the last epoch's checkpoint, or the one before it, or none.
+//! lengths and a SHA-256 of all bytes after it. The file is written under another name, synced and
+//! renamed: at any moment there is the last epoch's checkpoint, or the one before it, or none. What
+//! a killed run leaves under the other name is overwritten by the next.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,8 @@ use crate::{EpochSummary, Recipe, RecipeDifference, TrainingError};
 
 /// The name of the file in a checkpoint folder.
 const FILE_NAME: &str = "training.checkpoint";
+/// The name of the file while it is written.
+const PARTIAL_FILE_NAME: &str = "training.checkpoint.partial";
 /// The first field of the first line.
 const FORMAT: &str = "onnx2int training checkpoint 1";
 
@@ -90,16 +93,17 @@ impl CheckpointFile {
         let mut line = serde_json::to_string(&header).expect("text, numbers and maps are JSON");
         line.push('\n');
         let directory = self.path.parent().expect("the path has a file name");
+        let partial = directory.join(PARTIAL_FILE_NAME);
         let written = fs::create_dir_all(directory).and_then(|()| {
-            let mut file = tempfile::Builder::new().prefix(".checkpoint-").tempfile_in(directory)?;
+            let mut file = fs::File::create(&partial)?;
             for part in [line.as_bytes(), weights, optimizer] {
                 file.write_all(part)?;
             }
             // Without this a power failure could leave the new name on an empty file.
-            file.as_file().sync_all()?;
-            file.persist(&self.path).map_err(|error| error.error)
+            file.sync_all()?;
+            fs::rename(&partial, &self.path)
         });
-        written.map(drop).map_err(|error| self.io("write", error))
+        written.map_err(|error| self.io("write", error))
     }
 
     /// The checkpoint, if there is one, of this very recipe and data.
