@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::numbers::{
-    agreement, gap, measure_footnotes, percent, percent_range, short, significant, thousands,
+    agreement, gap, measure_footnotes, percent, percent_range, short, significant, thousands, units,
 };
 use super::table::{Table, escape};
-use crate::{ChangedImage, Confusion, Flip, Report, StageRow};
+use crate::{ChangedImage, Confusion, Flip, Report, RescaleBound, StageRow};
 
 /// A page that lists more changed images than this is no longer read; the JSON has them all.
 const CHANGED_IMAGES_SHOWN: usize = 200;
@@ -245,10 +245,13 @@ fn rescale_bounds(report: &Report) -> String {
         let above = bound.errors.iter().filter(|&&error| error > 0.125).count();
         table.row([bound.layer.clone(), bound.errors.len().to_string(), error, channel, above.to_string()]);
     }
+    let largest = report.rescale_bounds.iter().filter_map(RescaleBound::largest);
+    let largest = largest.map(|(_, error)| error).fold(0.0, f64::max);
     format!(
-        "{}\nA rescale is off by at most one unit, and only where the exact result lies within the bound of a \
+        "{}\nA rescale is off by at most {}, and only where the exact result lies within the bound of a \
          rounding boundary.\n",
-        table.to_markdown()
+        table.to_markdown(),
+        units(RescaleBound::units(largest))
     )
 }
 

@@ -105,6 +105,14 @@ fn hundredths(share: f64) -> String {
     format!("{honest:.2}")
 }
 
+/// A number of output units in words.
+pub(super) fn units(count: u64) -> String {
+    match count {
+        1 => "one unit".to_owned(),
+        count => format!("{count} units"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

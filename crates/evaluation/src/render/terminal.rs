@@ -1,8 +1,8 @@
 //! The stage table on a terminal: plain text, at most 100 columns.
 
-use super::numbers::{agreement, gap, measure_footnotes, percent, percent_range, significant};
+use super::numbers::{agreement, gap, measure_footnotes, percent, percent_range, significant, units};
 use super::table::Table;
-use crate::{Report, StageRow};
+use crate::{Report, RescaleBound, StageRow};
 
 /// The widest name that leaves room for the other columns.
 const NAME_WIDTH: usize = 16;
@@ -73,7 +73,8 @@ fn summary(report: &Report) -> Vec<String> {
     if let Some((bound, (channel, error))) = worst {
         let layer = shortened(&bound.layer);
         lines.push(format!(
-            "rescale: within one unit; error bound at most {} ({layer}, channel {channel})",
+            "rescale: within {}; error bound at most {} ({layer}, channel {channel})",
+            units(RescaleBound::units(error)),
             significant(error)
         ));
     }

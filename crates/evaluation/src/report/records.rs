@@ -47,8 +47,9 @@ pub struct NoteRecord {
 
 /// How far the integer rescale of one layer can be off.
 ///
-/// A rescale may differ from the exact real result, rounded half up, by at most 1, and only where
-/// that result is within the bound of a rounding boundary.
+/// Before its last rounding a rescale is within the bound of the exact real result. Rounded half up
+/// the two differ by at most [`RescaleBound::units`], and only where the exact result lies within
+/// the bound of a rounding boundary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RescaleBound {
     /// The layer's name.
@@ -58,6 +59,17 @@ pub struct RescaleBound {
 }
 
 impl RescaleBound {
+    /// By how many output units an error bound can move a rounded result: 1 up to a bound of 1.
+    pub fn units(error_bound: f64) -> u64 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a bound is not negative"
+        )]
+        let units = error_bound.ceil() as u64;
+        units.max(1)
+    }
+
     /// The channel with the largest bound and that bound, if there is a channel.
     pub fn largest(&self) -> Option<(usize, f64)> {
         self.errors.iter().copied().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best })
