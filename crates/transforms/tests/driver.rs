@@ -1,5 +1,7 @@
 //! What the driver checks around every pass.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where its own fixtures are wrong")]
+
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Graph, GraphEditor, Op, Relation, Stage, Tensor, Verified};
 use onnx2int_transforms::{

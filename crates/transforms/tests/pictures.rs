@@ -4,6 +4,8 @@
 //! begin with `in`, `out`, `const` or `meta` at the margin belong to both; what is indented belongs
 //! to the section it stands in. Pictures are fragments: stage rules are not asked of them.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop where its own fixtures are wrong")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
