@@ -34,7 +34,9 @@
 
 use onnx2int_graph::metadata;
 use onnx2int_graph::range::{self, Ranges};
-use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Stage, Tensor, ValueId, Verified};
+use onnx2int_graph::{
+    DType, Graph, GraphEditor, Node, NodeId, Op, Relation, Stage, Tensor, ValueId, Verified,
+};
 
 use crate::rescale::{self, ChannelRescale, MAX_MANTISSA_BITS, Rescale, RescaleRequest};
 use crate::{Executor, RewriteLog, Transform, TransformError};
@@ -52,9 +54,19 @@ impl Default for ScaleOut {
     }
 }
 
+/// With fewer bits a multiplier's rounding, `2^-bits` of 255 units, can exceed half a unit.
+const LEAST_BITS_WITHIN_ONE_UNIT: u32 = 9;
+
 impl Transform for ScaleOut {
     fn makes(&self) -> Stage {
         Stage::ScaleOut
+    }
+
+    fn relation(&self) -> Relation {
+        match self.mantissa_bits {
+            LEAST_BITS_WITHIN_ONE_UNIT.. => self.makes().relation(),
+            _ => Relation::Accuracy,
+        }
     }
 
     fn rewrite(
