@@ -245,6 +245,45 @@ impl Op {
         }
     }
 
+    /// Whether the operator only moves elements or picks the greatest of some, so that it commutes
+    /// with every map of elements that is increasing and the same for the whole tensor.
+    pub const fn moves_data(&self) -> bool {
+        match self {
+            Self::MaxPool(_)
+            | Self::Flatten { .. }
+            | Self::Reshape { .. }
+            | Self::Transpose { .. }
+            | Self::Concat { .. }
+            | Self::Gather { .. }
+            | Self::Slice
+            | Self::Squeeze
+            | Self::Unsqueeze
+            | Self::Identity
+            | Self::Dropout => true,
+            Self::Conv(_)
+            | Self::ConvInteger(_)
+            | Self::Gemm(_)
+            | Self::MatMul
+            | Self::MatMulInteger
+            | Self::QuantizeLinear { .. }
+            | Self::DequantizeLinear { .. }
+            | Self::Relu
+            | Self::Clip
+            | Self::Add
+            | Self::Sub
+            | Self::Mul
+            | Self::Div
+            | Self::Max
+            | Self::Min
+            | Self::Cast { .. }
+            | Self::LogSoftmax { .. }
+            | Self::Softmax { .. }
+            | Self::Constant(_)
+            | Self::Shape { .. }
+            | Self::ArgMax { .. } => false,
+        }
+    }
+
     /// The least and the greatest number of operands.
     pub const fn arity(&self) -> (usize, usize) {
         match self {

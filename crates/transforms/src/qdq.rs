@@ -71,45 +71,6 @@ impl Parameters {
     }
 }
 
-/// Whether the operator only moves elements or picks the greatest of some, so that it commutes
-/// with every map of elements that is increasing and the same for the whole tensor.
-pub(crate) const fn is_mover(op: &Op) -> bool {
-    match op {
-        Op::MaxPool(_)
-        | Op::Flatten { .. }
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Gather { .. }
-        | Op::Slice
-        | Op::Squeeze
-        | Op::Unsqueeze
-        | Op::Identity
-        | Op::Dropout => true,
-        Op::Conv(_)
-        | Op::ConvInteger(_)
-        | Op::Gemm(_)
-        | Op::MatMul
-        | Op::MatMulInteger
-        | Op::QuantizeLinear { .. }
-        | Op::DequantizeLinear { .. }
-        | Op::Relu
-        | Op::Clip
-        | Op::Add
-        | Op::Sub
-        | Op::Mul
-        | Op::Div
-        | Op::Max
-        | Op::Min
-        | Op::Cast { .. }
-        | Op::LogSoftmax { .. }
-        | Op::Softmax { .. }
-        | Op::Constant(_)
-        | Op::Shape { .. }
-        | Op::ArgMax { .. } => false,
-    }
-}
-
 /// The operands of a mover that hold the elements it moves.
 fn moved_operands(node: &Node) -> impl Iterator<Item = ValueId> + '_ {
     let count = if matches!(node.op, Op::Concat { .. }) { node.inputs.len() } else { 1 };
@@ -118,7 +79,7 @@ fn moved_operands(node: &Node) -> impl Iterator<Item = ValueId> + '_ {
 
 /// Whether that operand slot of a mover holds elements that it moves.
 pub(crate) fn moves_slot(node: &Node, slot: usize) -> bool {
-    is_mover(&node.op) && (slot == 0 || matches!(node.op, Op::Concat { .. }))
+    node.op.moves_data() && (slot == 0 || matches!(node.op, Op::Concat { .. }))
 }
 
 /// The values that the elements of `value` come from: upwards through movers, each value once, in
@@ -128,7 +89,7 @@ pub(crate) fn origins(graph: &Graph, value: ValueId) -> Vec<ValueId> {
     let mut open = vec![value];
     while let Some(value) = open.pop() {
         match graph.producer(value) {
-            Some((_, node)) if is_mover(&node.op) => {
+            Some((_, node)) if node.op.moves_data() => {
                 let operands: Vec<_> = moved_operands(node).collect();
                 open.extend(operands.into_iter().rev());
             }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::rule::{Report, Rule};
-use super::stages::{Context, moves_data};
+use super::stages::Context;
 use crate::{DType, Graph, Node, Op, Source, Tensor, Value, ValueId};
 
 pub(super) fn input_is_float(context: &Context<'_>, report: &mut Report) {
@@ -321,7 +321,7 @@ fn known<'g>(graph: &'g Graph, value: &'g Value) -> Option<&'g Tensor> {
 
 /// Whether the elements of that operand go through the node unchanged.
 fn carries(node: &Node, slot: usize) -> bool {
-    moves_data(&node.op) && (slot == 0 || matches!(node.op, Op::Concat { .. }))
+    node.op.moves_data() && (slot == 0 || matches!(node.op, Op::Concat { .. }))
 }
 
 /// The values that the elements of `value` come from, upwards through data movement.
@@ -334,7 +334,7 @@ fn origins(graph: &Graph, value: ValueId) -> Vec<ValueId> {
             continue;
         }
         match graph.producer(value) {
-            Some((_, node)) if moves_data(&node.op) => {
+            Some((_, node)) if node.op.moves_data() => {
                 let moved = node.inputs.iter().enumerate().filter(|(slot, _)| carries(node, *slot));
                 open.extend(moved.filter_map(|(_, input)| *input).rev());
             }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::rule::{Report, Rule};
 use super::{Verified, integer, qdq};
 use crate::range::{self, Ranges};
-use crate::{Graph, Op, Stage, metadata};
+use crate::{Graph, Stage, metadata};
 
 /// A rule and the stages that it holds at.
 struct StageRule {
@@ -103,43 +103,5 @@ fn recorded_stage(graph: &Graph, stage: Stage, report: &mut Report) {
             format!("metadata {} to be {:?}", metadata::STAGE, stage.name()),
             format!("{recorded:?}"),
         );
-    }
-}
-
-/// Whether the operator only moves elements, or picks the greatest of some.
-pub(super) const fn moves_data(op: &Op) -> bool {
-    match op {
-        Op::MaxPool(_)
-        | Op::Flatten { .. }
-        | Op::Reshape { .. }
-        | Op::Transpose { .. }
-        | Op::Concat { .. }
-        | Op::Gather { .. }
-        | Op::Slice
-        | Op::Squeeze
-        | Op::Unsqueeze
-        | Op::Identity
-        | Op::Dropout => true,
-        Op::Conv(_)
-        | Op::ConvInteger(_)
-        | Op::Gemm(_)
-        | Op::MatMul
-        | Op::MatMulInteger
-        | Op::QuantizeLinear { .. }
-        | Op::DequantizeLinear { .. }
-        | Op::Relu
-        | Op::Clip
-        | Op::Add
-        | Op::Sub
-        | Op::Mul
-        | Op::Div
-        | Op::Max
-        | Op::Min
-        | Op::Cast { .. }
-        | Op::LogSoftmax { .. }
-        | Op::Softmax { .. }
-        | Op::Constant(_)
-        | Op::Shape { .. }
-        | Op::ArgMax { .. } => false,
     }
 }

@@ -72,7 +72,7 @@ use std::collections::HashSet;
 use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Stage, Tensor, ValueId, Verified};
 
 use crate::edits::{set_constant, set_constant_named};
-use crate::qdq::{Layer, Parameters, is_layer, is_mover, origins, sinks, zero_point_scalar};
+use crate::qdq::{Layer, Parameters, is_layer, origins, sinks, zero_point_scalar};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The `integer-ops` transform; see the file's head.
@@ -279,7 +279,7 @@ impl Rewriter<'_> {
     ) -> Result<(), TransformError> {
         let inputs = self.editor.graph().node(id).inputs.clone();
         let reads = |values: &HashSet<ValueId>| inputs.iter().flatten().any(|value| values.contains(value));
-        if is_mover(&node.op) && reads(&self.bytes) {
+        if node.op.moves_data() && reads(&self.bytes) {
             self.retype(id);
             self.bytes.insert(node.output);
             return Ok(());
