@@ -1,14 +1,14 @@
 //! Numpy's rule for operands of different shapes, as ONNX uses it.
 
+use std::borrow::Cow;
+
 use crate::OpError;
 
 /// The common shape of operands, if there is one: extents aligned at the last axis, 1 stretches.
 pub(crate) fn common_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, OpError> {
     let rank = a.len().max(b.len());
-    let (a_full, b_full) = (left_padded(a, rank), left_padded(b, rank));
-    a_full
-        .into_iter()
-        .zip(b_full)
+    left_padded(a, rank)
+        .zip(left_padded(b, rank))
         .map(|extents| match extents {
             (x, y) if x == y => Ok(x),
             (x, 1) => Ok(x),
@@ -18,50 +18,30 @@ pub(crate) fn common_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, OpErr
         .collect()
 }
 
-fn left_padded(shape: &[usize], rank: usize) -> Vec<usize> {
-    std::iter::repeat_n(1, rank - shape.len()).chain(shape.iter().copied()).collect()
+fn left_padded(shape: &[usize], rank: usize) -> impl Iterator<Item = usize> {
+    std::iter::repeat_n(1, rank - shape.len()).chain(shape.iter().copied())
 }
 
-/// For each element of a tensor of shape `to`, in row-major order, the row-major offset of the
-/// element of a tensor of shape `from` that stands there. `from` must broadcast to `to`.
-pub(crate) fn offsets(from: &[usize], to: &[usize]) -> Offsets {
-    let mut strides = vec![0; to.len()];
-    let mut step = 1;
-    for (stride, &extent) in strides.iter_mut().rev().zip(from.iter().rev()) {
-        if extent != 1 {
-            *stride = step;
-        }
-        step *= extent;
+/// The elements of a tensor of shape `from`, repeated to fill a shape that it broadcasts to.
+pub(crate) fn expanded<'a, T: Copy>(elements: &'a [T], from: &[usize], to: &[usize]) -> Cow<'a, [T]> {
+    if from == to {
+        return Cow::Borrowed(elements);
     }
-    Offsets { strides, extents: to.to_vec(), index: vec![0; to.len()], offset: 0, left: to.iter().product() }
-}
-
-/// See [`offsets`]: an odometer over the elements of the result.
-pub(crate) struct Offsets {
-    strides: Vec<usize>,
-    extents: Vec<usize>,
-    index: Vec<usize>,
-    offset: usize,
-    left: usize,
-}
-
-impl Iterator for Offsets {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let current = self.offset;
-        for axis in (0..self.extents.len()).rev() {
-            self.index[axis] += 1;
-            self.offset += self.strides[axis];
-            if self.index[axis] < self.extents[axis] {
-                break;
-            }
-            self.offset -= self.strides[axis] * self.extents[axis];
-            self.index[axis] = 0;
-        }
-        Some(current)
+    if to.contains(&0) {
+        return Cow::Owned(Vec::new());
     }
+    let mut current = elements.to_vec();
+    // From the last axis to the first: the elements of the axes after this one form blocks, and a
+    // stretched axis repeats each block.
+    let mut block = 1;
+    let from: Vec<usize> = left_padded(from, to.len()).collect();
+    for (&stored, &extent) in from.iter().zip(to).rev() {
+        if stored != extent {
+            current = current.chunks_exact(block).flat_map(|block| block.repeat(extent)).collect();
+        }
+        block *= extent;
+    }
+    Cow::Owned(current)
 }
 
 #[cfg(test)]
@@ -80,14 +60,17 @@ mod tests {
     }
 
     #[test]
-    fn offsets_repeat_stretched_axes() {
-        let collect = |from: &[usize], to: &[usize]| offsets(from, to).collect::<Vec<_>>();
-        assert_eq!(collect(&[2, 3], &[2, 3]), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(collect(&[3], &[2, 3]), [0, 1, 2, 0, 1, 2]);
-        assert_eq!(collect(&[2, 1], &[2, 3]), [0, 0, 0, 1, 1, 1]);
-        assert_eq!(collect(&[], &[2, 2]), [0, 0, 0, 0]);
-        assert_eq!(collect(&[], &[]), [0]);
-        assert_eq!(collect(&[2, 1, 2], &[2, 2, 2]), [0, 1, 0, 1, 2, 3, 2, 3]);
-        assert!(collect(&[1], &[0]).is_empty());
+    fn stretched_axes_repeat() {
+        let expand = |count: usize, from: &[usize], to: &[usize]| {
+            expanded(&(0..count).collect::<Vec<_>>(), from, to).into_owned()
+        };
+        assert_eq!(expand(6, &[2, 3], &[2, 3]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(expand(3, &[3], &[2, 3]), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(expand(2, &[2, 1], &[2, 3]), [0, 0, 0, 1, 1, 1]);
+        assert_eq!(expand(1, &[], &[2, 2]), [0, 0, 0, 0]);
+        assert_eq!(expand(1, &[], &[]), [0]);
+        assert_eq!(expand(4, &[2, 1, 2], &[2, 2, 2]), [0, 1, 0, 1, 2, 3, 2, 3]);
+        assert!(expand(1, &[1], &[0]).is_empty());
+        assert!(expand(2, &[1, 2], &[0, 2]).is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! `Conv` and `ConvInteger`, for any number of spatial axes.
 
-use onnx2int_graph::{ConvAttributes, DType, Tensor, TensorType};
+use onnx2int_graph::{ConvAttributes, Tensor};
 
 use crate::OpError;
 use crate::operands::{Operands, filled};
+use crate::sums::{add_product_i32, add_product_i64, centered, narrowed, sum_fits_i32};
 use crate::window::{Span, Tap, WindowAxis, taps, window_axes};
 
 /// Float convolution. The bias and all products are summed in f64 and rounded to f32 once.
@@ -28,9 +29,7 @@ pub(crate) fn conv(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<Tens
 
 /// Convolution of 8-bit integers into i32. The padding stands for the zero point: it adds nothing.
 ///
-/// The sum must fit i32 at the end. That partial sums fit too is proven before anything runs: the
-/// verifier's bounds add each product with 0 included, so that they hold for any order and any
-/// subset of the products. Here, partial sums of more than 32 bits are merely kept exact.
+/// The sum must fit i32 at the end; see [`crate::sums`].
 pub(crate) fn conv_integer(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<Tensor, OpError> {
     let geometry = Geometry::new(x, attributes)?;
     let input = centered(x, 0, 2)?;
@@ -38,54 +37,12 @@ pub(crate) fn conv_integer(x: &Operands<'_>, attributes: &ConvAttributes) -> Res
     let shape = geometry.output_shape();
     if sum_fits_i32(geometry.taps_per_sum()) {
         let zeros = vec![0i32; geometry.filters];
-        let sums = geometry.convolve(&input, &weights, &zeros, |sum, x, w| sum + i32::from(x) * i32::from(w));
+        let sums = geometry.convolve(&input, &weights, &zeros, add_product_i32);
         return Ok(filled(&shape, sums));
     }
     let zeros = vec![0i64; geometry.filters];
-    let sums = geometry.convolve(&input, &weights, &zeros, |sum, x, w| sum + i64::from(x) * i64::from(w));
+    let sums = geometry.convolve(&input, &weights, &zeros, add_product_i64);
     Ok(filled(&shape, narrowed(&sums)?))
-}
-
-/// An 8-bit operand minus its scalar zero point, exactly: at most 255 in absolute value.
-pub(crate) fn centered(x: &Operands<'_>, slot: usize, zero_point_slot: usize) -> Result<Vec<i16>, OpError> {
-    let zero_point = match x.optional(zero_point_slot) {
-        None => 0,
-        Some(tensor) => match (tensor.as_single::<u8>(), tensor.as_single::<i8>()) {
-            (Some(zero_point), _) => i16::from(zero_point),
-            (None, Some(zero_point)) => i16::from(zero_point),
-            (None, None) => {
-                return Err(OpError::shape(
-                    format!("a scalar 8-bit zero point at operand {zero_point_slot}"),
-                    TensorType::of(tensor).to_string(),
-                ));
-            }
-        },
-    };
-    match x.tensor(slot)? {
-        Tensor::U8(array) => Ok(array.iter().map(|&v| i16::from(v) - zero_point).collect()),
-        Tensor::I8(array) => Ok(array.iter().map(|&v| i16::from(v) - zero_point).collect()),
-        other => Err(OpError::OperandDtype { slot, expected: "u8 or i8", found: other.dtype() }),
-    }
-}
-
-/// Whether no sum of that many products of [`centered`] operands leaves i32, whatever their values:
-/// `products * 255 * 255 < 2^31`. Where it holds, i32 arithmetic is exact and needs no check.
-pub(crate) fn sum_fits_i32(products: usize) -> bool {
-    products.checked_mul(255 * 255).is_some_and(|bound| bound <= i32::MAX as usize)
-}
-
-/// Exact sums as i32, or an error that names the first which does not fit.
-pub(crate) fn narrowed(sums: &[i64]) -> Result<Vec<i32>, OpError> {
-    sums.iter()
-        .enumerate()
-        .map(|(element, &sum)| {
-            i32::try_from(sum).map_err(|_| OpError::Overflow {
-                element,
-                value: sum.to_string(),
-                dtype: DType::I32,
-            })
-        })
-        .collect()
 }
 
 /// The extents of one convolution.
@@ -278,13 +235,6 @@ mod tests {
         );
         assert!(uniform_sum(65_793, -128).is_ok());
         assert!(uniform_sum(65_794, -128).is_err());
-    }
-
-    #[test]
-    fn the_bound_for_sums_in_i32_is_sharp() {
-        assert!(33_025 * 255 * 255 <= i64::from(i32::MAX) && sum_fits_i32(33_025));
-        assert!(33_026 * 255 * 255 > i64::from(i32::MAX) && !sum_fits_i32(33_026));
-        assert!(!sum_fits_i32(usize::MAX));
     }
 
     #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use onnx2int_graph::{DType, Element, Tensor};
 
 use crate::OpError;
-use crate::broadcast::{common_shape, offsets};
+use crate::broadcast::{common_shape, expanded};
 use crate::operands::{Operands, filled};
 
 /// Numbers that elementwise operators take.
@@ -185,10 +185,12 @@ fn binary<T: Number>(
     let (a, b) = (x.elements::<T>(0)?, x.elements::<T>(1)?);
     let (a_shape, b_shape) = (x.tensor(0)?.shape(), x.tensor(1)?.shape());
     let shape = common_shape(a_shape, b_shape)?;
-    let elements = offsets(a_shape, &shape)
-        .zip(offsets(b_shape, &shape))
+    let (a, b) = (expanded(a, a_shape, &shape), expanded(b, b_shape, &shape));
+    let elements = a
+        .iter()
+        .zip(b.iter())
         .enumerate()
-        .map(|(element, (i, j))| function(element, a[i], b[j]))
+        .map(|(element, (&a, &b))| function(element, a, b))
         .collect::<Result<Vec<T>, OpError>>()?;
     Ok(filled(&shape, elements))
 }

@@ -35,6 +35,7 @@ mod quantize;
 mod run;
 mod search;
 mod softmax;
+mod sums;
 mod window;
 
 pub use error::{OpError, RunError};

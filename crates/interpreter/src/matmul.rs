@@ -3,9 +3,9 @@
 use onnx2int_graph::{DType, GemmAttributes, Tensor, TensorType};
 
 use crate::OpError;
-use crate::broadcast::{common_shape, offsets};
-use crate::conv::{centered, narrowed, sum_fits_i32};
+use crate::broadcast::{common_shape, expanded};
 use crate::operands::{Operands, filled};
+use crate::sums::{add_product_i32, add_product_i64, centered, narrowed, sum_fits_i32};
 
 /// `alpha * a' * b' + beta * c`, summed in f64 and rounded to f32 once.
 pub(crate) fn gemm(x: &Operands<'_>, attributes: &GemmAttributes) -> Result<Tensor, OpError> {
@@ -25,8 +25,8 @@ pub(crate) fn gemm(x: &Operands<'_>, attributes: &GemmAttributes) -> Result<Tens
                 format!("{c_shape:?}"),
             ));
         }
-        for (sum, offset) in sums.iter_mut().zip(offsets(c_shape, &shape)) {
-            *sum += f64::from(attributes.beta) * f64::from(c[offset]);
+        for (sum, &c) in sums.iter_mut().zip(expanded(c, c_shape, &shape).iter()) {
+            *sum += f64::from(attributes.beta) * f64::from(c);
         }
     }
     Ok(filled(&shape, sums.into_iter().map(|sum| sum as f32).collect()))
@@ -86,15 +86,14 @@ fn in_range<T: TryFrom<i128>>(sums: &[i128], dtype: DType) -> Result<Vec<T>, OpE
         .collect()
 }
 
-/// The product of 8-bit matrices minus their scalar zero points, in i32. As for `ConvInteger`, the
-/// sum must fit i32 at the end, and the verifier proves that partial sums do.
+/// The product of 8-bit matrices minus their scalar zero points, in i32; see [`crate::sums`].
 pub(crate) fn matmul_integer(x: &Operands<'_>) -> Result<Tensor, OpError> {
     let product = Product::new(x.tensor(0)?.shape(), x.tensor(1)?.shape())?;
     let (a, b) = (centered(x, 0, 2)?, centered(x, 1, 3)?);
     let sums = if sum_fits_i32(product.inner) {
-        product.sums(&a, &b, 0i32, |sum, a, b| sum + i32::from(a) * i32::from(b))
+        product.sums(&a, &b, 0i32, add_product_i32)
     } else {
-        narrowed(&product.sums(&a, &b, 0i64, |sum, a, b| sum + i64::from(a) * i64::from(b)))?
+        narrowed(&product.sums(&a, &b, 0i64, add_product_i64))?
     };
     Ok(filled(&product.shape(), sums))
 }
@@ -148,8 +147,9 @@ impl Product {
             return sums;
         }
         let (a_matrix, b_matrix) = (self.rows * self.inner, self.inner * self.columns);
-        let matrices = offsets(&self.a_batch, &self.batch).zip(offsets(&self.b_batch, &self.batch));
-        for (result, (a_index, b_index)) in sums.chunks_exact_mut(self.rows * self.columns).zip(matrices) {
+        let (a_order, b_order) = (self.order(&self.a_batch), self.order(&self.b_batch));
+        let results = sums.chunks_exact_mut(self.rows * self.columns);
+        for (result, (a_index, b_index)) in results.zip(a_order.into_iter().zip(b_order)) {
             let a = &a[a_index * a_matrix..][..a_matrix];
             let b = &b[b_index * b_matrix..][..b_matrix];
             for (row, result_row) in result.chunks_exact_mut(self.columns).enumerate() {
@@ -162,6 +162,12 @@ impl Product {
             }
         }
         sums
+    }
+
+    /// For each matrix of the result, which matrix of an operand takes part.
+    fn order(&self, operand_batch: &[usize]) -> Vec<usize> {
+        let matrices: Vec<usize> = (0..operand_batch.iter().product()).collect();
+        expanded(&matrices, operand_batch, &self.batch).into_owned()
     }
 
     fn exact_sums<T: Copy + Into<i128>>(&self, a: &[T], b: &[T]) -> Vec<i128> {
