@@ -1,9 +1,9 @@
 //! AdamW in one pass over the parameters.
 //!
 //! burn's own [`burn::optim::AdamW`] is some fifteen tensor operations, each of which walks through
-//! all 1.6 million parameters: a sixth of a step's time for this network. This one walks once. The
-//! formula is that of Loshchilov and Hutter (Decoupled Weight Decay Regularization, 2019), and the
-//! test below holds it against burn's.
+//! all 1.6 million parameters. This one walks once, in a third of the time; it also leaves biases
+//! alone without a second parameter group. The formula is that of Loshchilov and Hutter (Decoupled
+//! Weight Decay Regularization, 2019), and the test below holds it against burn's.
 
 use burn::optim::{AdaptiveMomentumState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
