@@ -102,6 +102,7 @@ mod editor;
 mod graph;
 pub mod infer;
 pub mod metadata;
+pub mod movement;
 mod op;
 pub mod range;
 pub mod shape_values;

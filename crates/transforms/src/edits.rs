@@ -1,6 +1,22 @@
 //! Edits that several passes make, which keep the names that a reader of the file knows.
 
-use onnx2int_graph::{EditError, GraphEditor, NodeId, Tensor, ValueId};
+use onnx2int_graph::{EditError, Graph, GraphEditor, NodeId, Tensor, ValueId};
+
+use crate::TransformError;
+
+/// Rewrites places of `graph` one after the other, in a copy that is sorted and swept at the end.
+///
+/// # Errors
+/// The first place that cannot be rewritten.
+pub(crate) fn rewrite_each<S>(
+    graph: &Graph,
+    sites: impl IntoIterator<Item = S>,
+    mut rewrite_site: impl FnMut(&mut GraphEditor, S) -> Result<(), TransformError>,
+) -> Result<Graph, TransformError> {
+    let mut editor = GraphEditor::from(graph.clone());
+    sites.into_iter().try_for_each(|site| rewrite_site(&mut editor, site))?;
+    Ok(editor.finish()?)
+}
 
 /// Puts a constant into an operand slot, named after the node's output and the operand's role:
 /// `conv1_bias_scale`.

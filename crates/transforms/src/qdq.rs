@@ -1,7 +1,7 @@
-//! What several passes ask of a graph in QDQ form: quantization parameters, where a value comes
-//! from and goes to, and the layers.
+//! What several passes ask of a graph in QDQ form: quantization parameters, where a value is
+//! used, and the layers.
 
-use onnx2int_graph::{DType, Graph, Node, NodeId, Op, Tensor, ValueId};
+use onnx2int_graph::{DType, Graph, Node, NodeId, Op, Tensor, ValueId, movement};
 
 use crate::TransformError;
 
@@ -71,35 +71,6 @@ impl Parameters {
     }
 }
 
-/// The operands of a mover that hold the elements it moves.
-fn moved_operands(node: &Node) -> impl Iterator<Item = ValueId> + '_ {
-    let count = if matches!(node.op, Op::Concat { .. }) { node.inputs.len() } else { 1 };
-    node.inputs.iter().take(count).copied().flatten()
-}
-
-/// Whether that operand slot of a mover holds elements that it moves.
-pub(crate) fn moves_slot(node: &Node, slot: usize) -> bool {
-    node.op.moves_data() && (slot == 0 || matches!(node.op, Op::Concat { .. }))
-}
-
-/// The values that the elements of `value` come from: upwards through movers, each value once, in
-/// order of operands.
-pub(crate) fn origins(graph: &Graph, value: ValueId) -> Vec<ValueId> {
-    let mut found = Vec::new();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        match graph.producer(value) {
-            Some((_, node)) if node.op.moves_data() => {
-                let operands: Vec<_> = moved_operands(node).collect();
-                open.extend(operands.into_iter().rev());
-            }
-            _ if found.contains(&value) => {}
-            _ => found.push(value),
-        }
-    }
-    found
-}
-
 /// Where the elements of a value end up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sinks {
@@ -112,19 +83,12 @@ pub(crate) struct Sinks {
 /// The uses of `value`, downwards through movers, each once.
 pub(crate) fn sinks(graph: &Graph, value: ValueId) -> Sinks {
     let mut sinks = Sinks::default();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        if graph.outputs().contains(&value) && !sinks.outputs.contains(&value) {
+    for value in movement::carriers(graph, value) {
+        if graph.outputs().contains(&value) {
             sinks.outputs.push(value);
         }
-        for (consumer, slot) in graph.consumers(value) {
-            let node = graph.node(consumer);
-            if moves_slot(node, slot) {
-                open.push(node.output);
-            } else if !sinks.operands.contains(&(consumer, slot)) {
-                sinks.operands.push((consumer, slot));
-            }
-        }
+        let readers = graph.consumers(value);
+        sinks.operands.extend(readers.filter(|&(id, slot)| !movement::moves_slot(graph.node(id), slot)));
     }
     sinks
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::rule::{Report, Rule};
 use super::stages::Context;
+use crate::movement::{carriers, moves_slot, origins};
 use crate::{DType, Graph, Node, Op, Source, Tensor, Value, ValueId};
 
 pub(super) fn input_is_float(context: &Context<'_>, report: &mut Report) {
@@ -156,7 +157,7 @@ pub(super) fn input_is_dequantized(context: &Context<'_>, report: &mut Report) {
             for (consumer, slot) in graph.consumers(value) {
                 let node = graph.node(consumer);
                 let is_right = slot == 0 && matches!(node.op, Op::DequantizeLinear { .. });
-                if !is_right && !carries(node, slot) {
+                if !is_right && !moves_slot(node, slot) {
                     report.add(
                         Rule::InputIsDequantized,
                         &node.name,
@@ -317,47 +318,6 @@ fn known<'g>(graph: &'g Graph, value: &'g Value) -> Option<&'g Tensor> {
         }
         Source::Input => None,
     }
-}
-
-/// Whether the elements of that operand go through the node unchanged.
-fn carries(node: &Node, slot: usize) -> bool {
-    node.op.moves_data() && (slot == 0 || matches!(node.op, Op::Concat { .. }))
-}
-
-/// The values that the elements of `value` come from, upwards through data movement.
-fn origins(graph: &Graph, value: ValueId) -> Vec<ValueId> {
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        if !seen.insert(value) {
-            continue;
-        }
-        match graph.producer(value) {
-            Some((_, node)) if node.op.moves_data() => {
-                let moved = node.inputs.iter().enumerate().filter(|(slot, _)| carries(node, *slot));
-                open.extend(moved.filter_map(|(_, input)| *input).rev());
-            }
-            _ => found.push(value),
-        }
-    }
-    found
-}
-
-/// `value` and every value that its elements go to, downwards through data movement.
-fn carriers(graph: &Graph, value: ValueId) -> Vec<ValueId> {
-    let mut found = vec![value];
-    let mut next = 0;
-    while let Some(&value) = found.get(next) {
-        next += 1;
-        for (consumer, slot) in graph.consumers(value) {
-            let node = graph.node(consumer);
-            if carries(node, slot) && !found.contains(&node.output) {
-                found.push(node.output);
-            }
-        }
-    }
-    found
 }
 
 fn describe(graph: &Graph, value: ValueId) -> String {

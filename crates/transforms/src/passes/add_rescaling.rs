@@ -32,11 +32,11 @@
 use onnx2int_graph::metadata::{self, Normalization};
 use onnx2int_graph::{
     DType, Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Relation, Stage, Tensor, ValueId,
-    Verified,
+    Verified, movement,
 };
 
 use crate::edits::{set_constant, set_constant_named};
-use crate::qdq::{DequantizedConstant, Layer, Parameters, origins};
+use crate::qdq::{DequantizedConstant, Layer, Parameters};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// How far from the preprocessing's own scale one asked for may be, as a part of it.
@@ -238,7 +238,7 @@ impl AddRescaling {
         if scale != site.scale {
             let outputs: Vec<_> = site.dequantizers.iter().map(|&id| graph.node(id).output).collect();
             for layer in Layer::all(graph)? {
-                if origins(graph, layer.input).iter().any(|origin| outputs.contains(origin))
+                if movement::origins(graph, layer.input).iter().any(|origin| outputs.contains(origin))
                     && let Some(bias) = &layer.bias
                 {
                     requantize_bias(graph, editor, &layer, bias, scale, log)?;

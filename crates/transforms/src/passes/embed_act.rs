@@ -26,6 +26,7 @@
 
 use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, ValueId, Verified};
 
+use crate::edits::rewrite_each;
 use crate::qdq::Parameters;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
@@ -50,12 +51,7 @@ impl Transform for EmbedAct {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
-        let sites = find_sites(&graph)?;
-        let mut editor = GraphEditor::from(graph.graph().clone());
-        for site in sites {
-            rewrite_site(&mut editor, &site, log)?;
-        }
-        Ok(editor.finish()?)
+        rewrite_each(&graph, find_sites(&graph)?, |editor, site| rewrite_site(editor, &site, log))
     }
 }
 

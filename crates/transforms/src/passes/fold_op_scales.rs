@@ -68,12 +68,10 @@
 
 use std::collections::HashSet;
 
-use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified};
+use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified, movement};
 
-use crate::edits::{set_constant, set_constant_named};
-use crate::qdq::{
-    DequantizedConstant, Layer, Parameters, is_layer, moves_slot, origins, sinks, zero_point_scalar,
-};
+use crate::edits::{rewrite_each, set_constant, set_constant_named};
+use crate::qdq::{DequantizedConstant, Layer, Parameters, is_layer, sinks, zero_point_scalar};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The greatest relative difference between a bias' scale and `i_scale * w_scale` that is put down
@@ -95,13 +93,10 @@ impl Transform for FoldOpScales {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
-        let sites = find_sites(&graph)?;
-        let mut editor = GraphEditor::from(graph.graph().clone());
         let mut unit = HashSet::new();
-        for site in &sites {
-            rewrite_site(&graph, &mut editor, site, &mut unit, log)?;
-        }
-        Ok(editor.finish()?)
+        rewrite_each(&graph, find_sites(&graph)?, |editor, site| {
+            rewrite_site(&graph, editor, &site, &mut unit, log)
+        })
     }
 }
 
@@ -148,7 +143,7 @@ fn layer_input(graph: &Graph, layer: &Layer<'_>) -> Result<(Vec<NodeId>, f64), T
     let refused = |reason: String| Err(TransformError::refused("layer-input", &layer.node.name, reason));
     let mut dequantizers = Vec::new();
     let mut scale: Option<f32> = None;
-    for origin in origins(graph, layer.input) {
+    for origin in movement::origins(graph, layer.input) {
         let name = &graph.value(origin).name;
         let Some((id, node)) =
             graph.producer(origin).filter(|(_, node)| matches!(node.op, Op::DequantizeLinear { .. }))
@@ -309,7 +304,7 @@ fn unit_input(graph: &Graph, editor: &mut GraphEditor, id: NodeId) -> Result<(),
 fn reads_for_layers(graph: &Graph, consumer: NodeId, slot: usize) -> Option<bool> {
     let node = graph.node(consumer);
     let layer_at = |id: NodeId| is_layer(&graph.node(id).op);
-    if !moves_slot(node, slot) {
+    if !movement::moves_slot(node, slot) {
         return Some(layer_at(consumer) && slot == 0);
     }
     let sinks = sinks(graph, node.output);

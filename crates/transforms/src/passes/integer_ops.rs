@@ -69,10 +69,12 @@
 
 use std::collections::HashSet;
 
-use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Stage, Tensor, ValueId, Verified};
+use onnx2int_graph::{
+    DType, Graph, GraphEditor, Node, NodeId, Op, Stage, Tensor, ValueId, Verified, movement,
+};
 
 use crate::edits::{set_constant, set_constant_named};
-use crate::qdq::{Layer, Parameters, is_layer, origins, sinks, zero_point_scalar};
+use crate::qdq::{Layer, Parameters, is_layer, sinks, zero_point_scalar};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The `integer-ops` transform; see the file's head.
@@ -132,7 +134,7 @@ fn find_sites(graph: &Graph) -> Result<Vec<IntegerLayer<'_>>, TransformError> {
         }
         let mut dequantizers = Vec::new();
         let mut quantization: Option<(i64, DType)> = None;
-        for origin in origins(graph, layer.input) {
+        for origin in movement::origins(graph, layer.input) {
             let name = &graph.value(origin).name;
             let Some((id, node)) =
                 graph.producer(origin).filter(|(_, node)| matches!(node.op, Op::DequantizeLinear { .. }))

@@ -45,10 +45,10 @@
 //! A pair whose parameters are not those of the pair before it (`pair-parameters`): removing it
 //! would change the function.
 
-use onnx2int_graph::{Graph, GraphEditor, Node, NodeId, Op, Stage, Verified};
+use onnx2int_graph::{Graph, GraphEditor, Node, NodeId, Op, Stage, Verified, movement};
 
-use crate::edits::bypass;
-use crate::qdq::{Parameters, origins};
+use crate::edits::{bypass, rewrite_each};
+use crate::qdq::Parameters;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The `prune-qdq` transform; see the file's head.
@@ -71,12 +71,7 @@ impl Transform for PruneQdq {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
-        let sites = find_sites(&graph)?;
-        let mut editor = GraphEditor::from(graph.graph().clone());
-        for site in &sites {
-            rewrite_site(&mut editor, site, log)?;
-        }
-        Ok(editor.finish()?)
+        rewrite_each(&graph, find_sites(&graph)?, |editor, site| rewrite_site(editor, &site, log))
     }
 }
 
@@ -134,7 +129,7 @@ fn before_pair<'g>(graph: &'g Graph, quantize: &Node) -> Before<'g> {
     let input = quantize.input(0).expect("the operator has a first operand");
     let Some((_, direct)) = graph.producer(input) else { return Before::Computed };
     let mut dequantizers = Vec::new();
-    for origin in origins(graph, input) {
+    for origin in movement::origins(graph, input) {
         match graph.producer(origin) {
             Some((_, node)) if matches!(node.op, Op::DequantizeLinear { .. }) => dequantizers.push(node),
             _ => return Before::Computed,

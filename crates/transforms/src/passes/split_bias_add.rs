@@ -34,7 +34,7 @@
 
 use onnx2int_graph::{Graph, GraphEditor, NodeId, Op, Stage, Tensor, Verified};
 
-use crate::edits::set_constant_named;
+use crate::edits::{rewrite_each, set_constant_named};
 use crate::qdq::Layer;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
@@ -58,12 +58,7 @@ impl Transform for SplitBiasAdd {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
-        let sites = find_sites(&graph)?;
-        let mut editor = GraphEditor::from(graph.graph().clone());
-        for site in sites {
-            rewrite_site(&mut editor, site, log)?;
-        }
-        Ok(editor.finish()?)
+        rewrite_each(&graph, find_sites(&graph)?, |editor, site| rewrite_site(editor, site, log))
     }
 }
 
