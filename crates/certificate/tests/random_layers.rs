@@ -119,7 +119,7 @@ fn corners(low: u8, high: u8, size: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The extremes are those of a search over all inputs that can be extreme, and a bound is called
     /// attained exactly where that search meets it.
