@@ -67,6 +67,48 @@ fn layer() -> impl Strategy<Value = Layer> {
 
 impl Layer {
     fn graph(&self) -> Graph {
+        parse(&format!("{}\nout %y", self.text()))
+    }
+
+    /// The layer with everything that may follow one, and every tensor an output.
+    fn followed(&self) -> Graph {
+        let filters = self.group * self.filters_per_group;
+        let constant = |name: &str, number: &dyn Fn(i32) -> i32| {
+            let numbers: Vec<String> =
+                (0..filters).map(|filter| number(self.weights[filter].into()).to_string()).collect();
+            let shape = if self.is_product { format!("1,{filters}") } else { format!("1,{filters},1") };
+            format!("const %{name}: i32[{shape}] = [{}]", numbers.join(", "))
+        };
+        let constants = [
+            constant("bias", &|weight| weight * 100),
+            constant("factor", &|weight| weight % 4),
+            constant("least", &|weight| (weight % 7).max(0)),
+            constant("most", &|weight| 127 + weight),
+        ];
+        let (pool, output) = match self.is_product {
+            true => ("%p = Identity(%bytes)", "%f = Identity(%p)"),
+            false => ("%p = MaxPool(%bytes) kernel_shape=[1]", "%f = Flatten(%p)"),
+        };
+        parse(&format!(
+            "{}\n{}
+            %a = Add(%y, %bias)
+            %b = Mul(%a, %factor)
+            %c = Sub(100i32, %b)
+            %d = Max(%c, %least)
+            %e = Div(%d, 3i32)
+            %g = Min(%e, %most)
+            %h = Min(%g, 255i32)
+            %r = Relu(%h)
+            %bytes = Cast(%r) to=u8
+            {pool}
+            {output}
+            out %f",
+            self.text(),
+            constants.join("\n")
+        ))
+    }
+
+    fn text(&self) -> String {
         let channels = self.group * self.channels_per_group;
         let filters = self.group * self.filters_per_group;
         let list = |count: usize| {
@@ -100,9 +142,18 @@ impl Layer {
             ),
         };
         let clip = if self.clip.is_none() && !self.is_product { "%q = Identity(%x)" } else { &clip };
-        let text = format!("in %x: u8[{shape}]\n{weights}\n{clip}\n{node}\nout %y");
-        Graph::from_text(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        format!("in %x: u8[{shape}]\n{weights}\n{clip}\n{node}")
     }
+}
+
+fn parse(text: &str) -> Graph {
+    Graph::from_text(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The image's extents.
+fn extents(graph: &Graph) -> Vec<usize> {
+    let shape = &graph.value(graph.inputs()[0]).ty.shape;
+    shape[1..].iter().map(|dim| dim.fixed().unwrap()).collect()
 }
 
 fn layer_of(graph: &Graph) -> NodeId {
@@ -135,7 +186,7 @@ proptest! {
 
         let size = layer.group * layer.channels_per_group * layer.extent;
         let (low, high) = layer.clip.unwrap_or((0, 255));
-        let shape: Vec<usize> = graph.value(graph.inputs()[0]).ty.shape[1..].iter().map(|dim| dim.fixed().unwrap()).collect();
+        let shape = extents(&graph);
         let batch = [&[1 << size], shape.as_slice()].concat();
         let sums = run(verified, &[Tensor::from_vec(&batch, corners(low, high, size)).unwrap()]).unwrap().remove(0);
         let filters = sums.shape()[1];
@@ -175,13 +226,42 @@ proptest! {
         prop_assert!(witnesses.check(&wrong).is_err());
     }
 
+    /// What is claimed of the tensors behind a layer on the image is met by some image.
+    #[test]
+    fn claims_behind_a_layer_are_met(mut layer in layer()) {
+        layer.clip = None;
+        let graph = layer.followed();
+        let verified = verify(&graph).unwrap();
+        let ranges = range::analyze(verified);
+        let attained = range::attained(verified, &ranges);
+        let size = layer.group * layer.channels_per_group * layer.extent;
+        let batch = [&[1 << size], extents(&graph).as_slice()].concat();
+        let images = Tensor::from_vec(&batch, corners(0, 255, size)).unwrap();
+        let mut claimed = 0;
+        run_observed(verified, &[images], &mut |id, tensor| {
+            let (Some(range), Some(claims)) = (ranges.get(id), &attained[id.index()]) else { return };
+            let inner: usize = tensor.shape()[2..].iter().product();
+            let elements = tensor.to_i64_vec().unwrap();
+            for (channel, (&bound, claims)) in range.bounds.iter().zip(&claims.channels).enumerate() {
+                let of_channel = |index: usize| range.axis.is_none() || index / inner % tensor.shape()[1] == channel;
+                for side in Side::BOTH.into_iter().filter(|&side| claims[side as usize].is_claimed()) {
+                    claimed += 1;
+                    let met = elements.iter().enumerate().any(|(i, &e)| of_channel(i) && e == side.of(bound));
+                    assert!(met, "{} channel {channel}: {} {bound:?}", graph.value(id).name, side.name());
+                }
+            }
+        })
+        .unwrap();
+        prop_assert!(claimed >= 2, "the image itself takes every value");
+    }
+
     /// No input takes any tensor of a network out of its bounds.
     #[test]
     fn no_input_leaves_the_bounds(layer in layer(), pixels in prop::collection::vec(any::<u8>(), 60)) {
-        let graph = layer.graph();
+        let graph = layer.followed();
         let verified = verify(&graph).unwrap();
         let ranges = range::analyze(verified);
-        let shape: Vec<usize> = graph.value(graph.inputs()[0]).ty.shape[1..].iter().map(|dim| dim.fixed().unwrap()).collect();
+        let shape = extents(&graph);
         let size: usize = shape.iter().product();
         let batch = [&[5], shape.as_slice()].concat();
         let images = Tensor::from_vec(&batch, pixels[..5 * size.min(12)].iter().copied().cycle().take(5 * size).collect()).unwrap();

@@ -167,26 +167,26 @@ fn proofs(folder: &Folder) {
         folder.succeed(&[&verify[..], &["--certificate", &path]].concat());
         assert_eq!(folder.read(&path), certificate, "{stage}");
         folder.succeed(&[&verify[..], &["--check-certificate", &path]].concat());
-        if stage == "scale_out" {
-            // The first clip that reaches 255 is called one at 254.
-            let forged = certificate.replacen(
-                "\"low\":0,\"high\":255,\"least\":0",
-                "\"low\":0,\"high\":254,\"least\":0",
-                1,
-            );
-            fs::write(folder.path("proof/forged.json"), forged).unwrap();
-            let message = folder.fail(&[&verify[..], &["--check-certificate", "proof/forged.json"]].concat());
-            assert!(message.contains("expected 255, found 254"), "{message}");
+        if stage == "integer" {
+            continue;
         }
-        let witnesses = format!("proof/{stage}");
-        folder.succeed(&[&verify[..], &["--witnesses", &witnesses]].concat());
-        let index = json(&folder.read(&format!("{witnesses}/witnesses.json")));
+        // The first clip that reaches 255 is called one at 254.
+        let forged = certificate.replacen(
+            "\"low\":0,\"high\":255,\"least\":0",
+            "\"low\":0,\"high\":254,\"least\":0",
+            1,
+        );
+        fs::write(folder.path("proof/forged.json"), forged).unwrap();
+        let message = folder.fail(&[&verify[..], &["--check-certificate", "proof/forged.json"]].concat());
+        assert!(message.contains("expected 255, found 254"), "{message}");
+        folder.succeed(&[&verify[..], &["--witnesses", "witnesses"]].concat());
+        let index = json(&folder.read("witnesses/witnesses.json"));
         let layers = index["layers"].as_array().unwrap();
         assert_eq!(layers.len(), 4);
         assert_eq!(layers[0]["scope"], "network");
         for layer in layers {
             for file in ["model", "input", "expected"] {
-                let path = folder.path(&witnesses).join(layer[file].as_str().unwrap());
+                let path = folder.path("witnesses").join(layer[file].as_str().unwrap());
                 assert!(fs::metadata(&path).unwrap().len() > 100, "{path:?}");
             }
             let witnesses = layer["witnesses"].as_array().unwrap();

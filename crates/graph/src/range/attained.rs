@@ -284,9 +284,10 @@ impl Pass<'_> {
             // One range for all columns: that of the column that goes furthest.
             let hull = range.hull();
             vec![Side::BOTH.map(|side| {
-                let found = (0..sums.filters()).map(|filter| decide(filter, side, side.of(hull)));
-                let claimed = found.clone().find(|attained| attained.is_claimed());
-                claimed.or_else(|| found.last()).unwrap_or(NOT_FOLLOWED)
+                let decided: Vec<Attained> =
+                    (0..sums.filters()).map(|filter| decide(filter, side, side.of(hull))).collect();
+                let claimed = decided.iter().find(|attained| attained.is_claimed());
+                claimed.or(decided.last()).copied().unwrap_or(NOT_FOLLOWED)
             })]
         };
         Attainment { channels, is_free: false }
