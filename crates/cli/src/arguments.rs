@@ -232,9 +232,20 @@ pub(crate) struct Verify {
     /// The stage whose rules hold [default: what the model's metadata says, else structure and types only]
     #[arg(long, value_parser = stage_names())]
     pub(crate) stage: Option<String>,
+    /// Write every proven bound and what it rests on here, as JSON; of a model of stage integer or scale_out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Compute the bounds anew and compare them with this certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) check_certificate: Option<PathBuf>,
+    /// Build inputs that take every accumulator to its extremes, run them in the interpreter, and write them here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) witnesses: Option<PathBuf>,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 fn stage_names() -> clap::builder::PossibleValuesParser {

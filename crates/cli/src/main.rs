@@ -6,6 +6,7 @@ mod console;
 mod execution;
 mod files;
 mod interrupt;
+mod npy;
 mod progress;
 
 use std::process::ExitCode;

@@ -152,8 +152,59 @@ fn a_network_goes_from_training_to_integers_and_a_report() {
     folder.succeed(&["report", "--dir", "."]);
     assert_eq!((folder.read("report.json"), folder.read("report.md")), (report, text));
 
+    proofs(&folder);
     refusals(&folder);
     assert_eq!(leftovers(&folder.path("")), Vec::<String>::new());
+}
+
+/// Certificates are the same on every run and are checked; witnesses are run and written.
+fn proofs(folder: &Folder) {
+    for stage in ["integer", "scale_out"] {
+        let (model, path) = (format!("models/{}", stage_file(stage)), format!("proof/{stage}.json"));
+        let verify = ["verify", "--model", &model];
+        folder.succeed(&[&verify[..], &["--certificate", &path]].concat());
+        let certificate = folder.read(&path);
+        folder.succeed(&[&verify[..], &["--certificate", &path]].concat());
+        assert_eq!(folder.read(&path), certificate, "{stage}");
+        folder.succeed(&[&verify[..], &["--check-certificate", &path]].concat());
+        if stage == "integer" {
+            continue;
+        }
+        // The first clip that reaches 255 is called one at 254.
+        let forged = certificate.replacen(
+            "\"low\":0,\"high\":255,\"least\":0",
+            "\"low\":0,\"high\":254,\"least\":0",
+            1,
+        );
+        fs::write(folder.path("proof/forged.json"), forged).unwrap();
+        let message = folder.fail(&[&verify[..], &["--check-certificate", "proof/forged.json"]].concat());
+        assert!(message.contains("expected 255, found 254"), "{message}");
+        folder.succeed(&[&verify[..], &["--witnesses", "witnesses"]].concat());
+        let index = json(&folder.read("witnesses/witnesses.json"));
+        let layers = index["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 4);
+        assert_eq!(layers[0]["scope"], "network");
+        for layer in layers {
+            for file in ["model", "input", "expected"] {
+                let path = folder.path("witnesses").join(layer[file].as_str().unwrap());
+                assert!(fs::metadata(&path).unwrap().len() > 100, "{path:?}");
+            }
+            let witnesses = layer["witnesses"].as_array().unwrap();
+            assert!(!witnesses.is_empty() && witnesses.iter().all(|witness| witness["is_attained"] == true));
+        }
+    }
+    let message =
+        folder.fail(&["verify", "--model", "models/net_split.onnx", "--certificate", "proof/split.json"]);
+    assert!(message.contains("\"split\"") && message.contains("floats"), "{message}");
+    assert!(!folder.path("proof/split.json").exists());
+    let message = folder.fail(&[
+        "verify",
+        "--model",
+        "models/net_scale_out.onnx",
+        "--check-certificate",
+        "proof/integer.json",
+    ]);
+    assert!(message.contains("is not that of the model"), "{message}");
 }
 
 /// What goes wrong with files that exist, told in one message, with everything left as it was.

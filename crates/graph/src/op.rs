@@ -284,6 +284,11 @@ impl Op {
         }
     }
 
+    /// Whether this is `ConvInteger` or `MatMulInteger`: sums of products of 8-bit integers in i32.
+    pub const fn is_integer_layer(&self) -> bool {
+        matches!(self, Self::ConvInteger(_) | Self::MatMulInteger)
+    }
+
     /// The least and the greatest number of operands.
     pub const fn arity(&self) -> (usize, usize) {
         match self {

@@ -1,6 +1,6 @@
 //! What needs cargo or the repository: the whole MNIST pipeline and its cross-check against other runtimes.
 //!
-//! `cargo xtask run-all` and `cargo xtask conform`; the libraries' work is done by the binary `onnx2int`, which this
+//! `cargo xtask run-all`, `cargo xtask conform` and `cargo xtask prove`; the libraries' work is done by the binary `onnx2int`, which this
 //! one builds and calls.
 
 mod atomic_file;
@@ -10,6 +10,7 @@ mod console;
 mod digest;
 mod pipeline;
 mod process;
+mod proof;
 mod runner;
 mod stamp;
 mod timing;
@@ -56,6 +57,13 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Certify the integer stages, check the certificates by independent means, and try to refute them (needs Python
+    /// with venv and pip)
+    Prove {
+        /// Prove the files of `run-all --quick`
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 #[derive(Args)]
@@ -99,6 +107,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             runner::run_all(root, settings, force, interrupt)
         }
         Task::Conform { quick } => conform::conform(root, *quick, interrupt),
+        Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
     }
 }
 

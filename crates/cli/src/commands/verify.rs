@@ -1,11 +1,17 @@
-//! `onnx2int verify`: structure, types, the rules of a stage, accumulator ranges.
+//! `onnx2int verify`: structure, types, the rules of a stage, accumulator ranges, and their proof.
+
+mod witnesses;
+
+use std::path::Path;
 
 use anyhow::Context;
-use onnx2int_graph::range::{self, Ranges};
-use onnx2int_graph::{Graph, Op, Stage, Verified, VerifyError, verify, verify_stage};
+use onnx2int_certificate::{Certificate, ModelFile, certify};
+use onnx2int_graph::range::{self, Width};
+use onnx2int_graph::{Stage, Verified, VerifyError, verify, verify_stage};
 use serde::Serialize;
 
 use crate::arguments::Verify;
+use crate::files::Model;
 use crate::{console, execution, files};
 
 /// What was found, as `--json` prints it.
@@ -40,6 +46,8 @@ struct Accumulator {
     bits: u32,
     /// Bits of int32 that are never used.
     headroom: u32,
+    /// The number formats that hold every sum and partial sum.
+    fits: Vec<&'static str>,
 }
 
 pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
@@ -80,7 +88,7 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
         console::print(text(&findings))?;
     }
     match (result, stage) {
-        (Ok(_), _) => Ok(()),
+        (Ok(verified), _) => prove(arguments, &model, verified, stage),
         (Err(error), Some(stage)) => {
             Err(anyhow::Error::new(error)
                 .context(format!("{:?} is not a valid {stage} model", arguments.model)))
@@ -91,35 +99,61 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
     }
 }
 
-fn accumulators(graph: Verified<'_>) -> Vec<Accumulator> {
-    let ranges = range::analyze(graph);
-    let exact = |graph: &Graph, ranges: &Ranges, id, node: &onnx2int_graph::Node| {
-        let (mut least, mut greatest) = ranges.get(node.output).map_or((0, 0), |range| range.hull());
-        for overflow in ranges.overflows().iter().filter(|overflow| overflow.node == id) {
-            least = least.min(overflow.range.0);
-            greatest = greatest.max(overflow.range.1);
+/// Certificate and witnesses, where they are asked for.
+fn prove(
+    arguments: &Verify,
+    model: &Model,
+    verified: Verified<'_>,
+    stage: Option<Stage>,
+) -> anyhow::Result<()> {
+    if arguments.certificate.is_some() || arguments.check_certificate.is_some() {
+        let stage = stage.with_context(|| {
+            format!("{:?} does not say which stage it is at; name it with --stage", arguments.model)
+        })?;
+        let file = ModelFile { sha256: model.digest.clone(), bytes: model.bytes };
+        let certificate = certify(&model.graph, stage, file)
+            .with_context(|| format!("cannot certify {:?}", arguments.model))?;
+        if let Some(path) = &arguments.certificate {
+            files::write(path, certificate.to_json().as_bytes())?;
         }
-        let bits = needed_bits(least, greatest);
-        Accumulator {
-            node: graph.node(id).name.clone(),
-            op: node.op.name(),
-            least,
-            greatest,
-            bits,
-            headroom: 32u32.saturating_sub(bits),
+        if let Some(path) = &arguments.check_certificate {
+            check(path, &certificate, &arguments.model)?;
         }
-    };
-    graph
-        .nodes()
-        .filter(|(_, node)| matches!(node.op, Op::ConvInteger(_) | Op::MatMulInteger))
-        .map(|(id, node)| exact(graph.graph(), &ranges, id, node))
-        .collect()
+    }
+    match &arguments.witnesses {
+        Some(folder) => witnesses::write(folder, verified, arguments.threads.count()),
+        None => Ok(()),
+    }
 }
 
-/// The width of the least two's complement integer that holds both.
-fn needed_bits(least: i64, greatest: i64) -> u32 {
-    let bits = |value: i64| 65 - if value < 0 { (!value).leading_zeros() } else { value.leading_zeros() };
-    bits(least).max(bits(greatest))
+/// Compares the certificate in a file with the one computed anew.
+fn check(path: &Path, expected: &Certificate, model: &Path) -> anyhow::Result<()> {
+    let found = Certificate::from_json(&files::read(path)?)
+        .with_context(|| format!("cannot read the certificate {path:?}"))?;
+    match expected.difference(&found) {
+        None => Ok(()),
+        Some(difference) => {
+            anyhow::bail!("the certificate {path:?} is not that of the model {model:?}: {difference}")
+        }
+    }
+}
+
+fn accumulators(graph: Verified<'_>) -> Vec<Accumulator> {
+    let accumulators = range::analyze(graph).accumulators(graph.graph());
+    let describe = |accumulator: &range::Accumulator| {
+        let node = graph.node(accumulator.node);
+        let hull = accumulator.range.hull();
+        Accumulator {
+            node: node.name.clone(),
+            op: node.op.name(),
+            least: hull.0,
+            greatest: hull.1,
+            bits: range::needed_bits(hull),
+            headroom: range::headroom(hull),
+            fits: Width::ALL.into_iter().filter(|width| width.holds(hull)).map(Width::name).collect(),
+        }
+    };
+    accumulators.iter().map(describe).collect()
 }
 
 fn text(findings: &Findings) -> String {
@@ -133,34 +167,15 @@ fn text(findings: &Findings) -> String {
     });
     for accumulator in &findings.accumulators {
         text.push_str(&format!(
-            "{} ({}): accumulator in [{}, {}] for any input, {} bits, {} of int32 to spare\n",
+            "{} ({}): accumulator in [{}, {}] for any input, {} bits, {} of int32 to spare, fits {}\n",
             accumulator.node,
             accumulator.op,
             accumulator.least,
             accumulator.greatest,
             accumulator.bits,
-            accumulator.headroom
+            accumulator.headroom,
+            if accumulator.fits.is_empty() { "no width".to_owned() } else { accumulator.fits.join(", ") }
         ));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::needed_bits;
-
-    #[test]
-    fn bits_include_the_sign() {
-        for (least, greatest, bits) in [
-            (0, 0, 1),
-            (-1, 0, 1),
-            (0, 1, 2),
-            (-128, 127, 8),
-            (-129, 0, 9),
-            (0, 128, 9),
-            (-1, i64::from(i32::MAX), 32),
-        ] {
-            assert_eq!(needed_bits(least, greatest), bits, "{least} {greatest}");
-        }
-    }
 }

@@ -8,8 +8,18 @@
 //!
 //! The interval of a convolution or matrix product holds every **partial** sum in any order and
 //! every padded corner as well: each tap contributes the hull of its products and 0.
+//!
+//! [`attained`](mod@attained) says which of the bounds some input meets, [`LayerSums`] has the inputs that do,
+//! and [`Ranges::accumulators`] what the sums of the layers need of hardware.
 
+mod accumulator;
+pub mod attained;
+mod extremes;
 mod layers;
+
+pub use accumulator::{Accumulator, Width, headroom, needed_bits};
+pub use attained::{Attained, Attainment, Obstacle, attained};
+pub use extremes::{Choice, Extreme, LARGEST_KERNEL, LARGEST_SEARCH, LayerSums, Side, Window};
 
 use crate::{DType, Dim, Graph, Node, NodeId, Op, Tensor, ValueId, Verified};
 

@@ -12,7 +12,7 @@ pub(super) fn layers_are_integer(context: &Context<'_>, report: &mut Report) {
     let graph = context.graph;
     let mut any = false;
     for (_, node) in graph.nodes() {
-        any |= is_integer_layer(&node.op);
+        any |= node.op.is_integer_layer();
         if is_float_layer(graph, node) {
             report.add(Rule::LayersAreInteger, &node.name, "ConvInteger or MatMulInteger", node.op.name());
         }
@@ -23,13 +23,9 @@ pub(super) fn layers_are_integer(context: &Context<'_>, report: &mut Report) {
     }
 }
 
-const fn is_integer_layer(op: &Op) -> bool {
-    matches!(op, Op::ConvInteger(_) | Op::MatMulInteger)
-}
-
 pub(super) fn zero_points_are_scalar(context: &Context<'_>, report: &mut Report) {
     let graph = context.graph;
-    for (_, node) in graph.nodes().filter(|(_, node)| is_integer_layer(&node.op)) {
+    for (_, node) in graph.nodes().filter(|(_, node)| node.op.is_integer_layer()) {
         for slot in 2..4 {
             if graph.constant_operand(node, slot).is_some_and(|tensor| tensor.rank() == 0) {
                 continue;
@@ -53,7 +49,7 @@ pub(super) fn results_fit(context: &Context<'_>, report: &mut Report) {
             continue;
         }
         let node = graph.node(overflow.node);
-        let rule = if is_integer_layer(&node.op) { Rule::AccumulatorFitsI32 } else { Rule::IntegerOpFitsI32 };
+        let rule = if node.op.is_integer_layer() { Rule::AccumulatorFitsI32 } else { Rule::IntegerOpFitsI32 };
         let dtype = graph.value(node.output).ty.dtype;
         report.add(
             rule,
