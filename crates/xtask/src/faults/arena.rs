@@ -47,7 +47,7 @@ esac
 
 impl Arena {
     /// A fresh arena, in which `tool` is the binary `onnx2int`.
-    pub(super) fn new(repository: &Path, tool: PathBuf, interrupt: &Interrupt) -> anyhow::Result<Self> {
+    pub(super) fn new(repository: &Path, tool: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let data = folder.path().join(pipeline::DATA_DIR);
         fs::create_dir_all(data.parent().context("the data lie in a folder")?)?;
@@ -56,7 +56,10 @@ impl Arena {
         let script = folder.path().join(SCRIPT);
         atomic_file::write(&script, LESS_WORK.as_bytes())?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-        Ok(Self { folder, tool, interrupt: interrupt.clone() })
+        // Its own copy, so that another build does not change the program between two runs.
+        let copy = folder.path().join("onnx2int.copy");
+        fs::copy(tool, &copy).with_context(|| format!("cannot copy {tool:?} to {copy:?}"))?;
+        Ok(Self { folder, tool: copy, interrupt: interrupt.clone() })
     }
 
     /// Runs run-all of this program, `more` being further options.
@@ -292,7 +295,9 @@ mod tests {
 
     fn arena() -> Arena {
         let repository = tempfile::tempdir().unwrap();
-        Arena::new(repository.path(), "tool".into(), &Interrupt::default()).unwrap()
+        let tool = repository.path().join("tool");
+        fs::write(&tool, "").unwrap();
+        Arena::new(repository.path(), &tool, &Interrupt::default()).unwrap()
     }
 
     fn write(arena: &Arena, path: &str, content: &[u8]) {

@@ -38,13 +38,13 @@ const KEPT: [&str; 2] = ["kept-wide", "kept-narrow"];
 /// Kills of one scenario; then it may end.
 const MOST_KILLS: usize = 40;
 
-/// Kills in the training of one scenario, which loses up to an epoch each time.
+/// Kills in the training of one scenario, each of which loses up to an epoch.
 const MOST_TRAINING_KILLS: usize = 6;
 
 /// Kills `kills` times, decided by `seed`, and fails if any file was harmed.
 pub(crate) fn faults(root: &Path, kills: usize, seed: u64, interrupt: &Interrupt) -> anyhow::Result<()> {
     let started = Instant::now();
-    let arena = Arena::new(root, cargo::build(root, interrupt)?, interrupt)?;
+    let arena = Arena::new(root, &cargo::build(root, interrupt)?, interrupt)?;
     let mut campaign = Campaign {
         references: references(&arena)?,
         arena,
@@ -114,15 +114,15 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// From nothing first and seldom, as it takes longest; the others in turn, at random stages.
+    /// From nothing first and seldom, as training takes longest; the others in turn, at random stages.
     fn scenario(&mut self, turn: usize) -> Scenario {
         let stage = Stage::ALL[self.random.usize(1..Stage::ALL.len())];
-        match turn % 12 {
-            0 => Scenario::FromNothing,
-            1 | 7 => Scenario::Lower,
-            2 | 8 => Scenario::OtherBits { to: 1 },
-            3 | 9 => Scenario::OtherBits { to: 0 },
-            4 | 10 => Scenario::Again { from: stage },
+        match turn {
+            _ if turn.is_multiple_of(24) => Scenario::FromNothing,
+            _ if turn % 6 == 1 => Scenario::Lower,
+            _ if turn % 6 == 2 => Scenario::OtherBits { to: 1 },
+            _ if turn % 6 == 3 => Scenario::OtherBits { to: 0 },
+            _ if turn % 6 == 4 => Scenario::Again { from: stage },
             _ => Scenario::Unmade { from: stage, files_too: self.random.bool() },
         }
     }
@@ -135,9 +135,14 @@ impl Campaign {
         let mut training_kills = 0;
         loop {
             let kills = self.tally.kills();
-            let enough =
-                kills >= self.wanted || kills - before >= MOST_KILLS || training_kills >= MOST_TRAINING_KILLS;
-            let aim = if enough { Aim::Never } else { aim(&mut self.random) };
+            let aim = if kills >= self.wanted || kills - before >= MOST_KILLS {
+                Aim::Never
+            } else if training_kills >= MOST_TRAINING_KILLS {
+                // More temporary files than the training has.
+                Aim::Temporary(self.random.usize(10..=20))
+            } else {
+                aim(&mut self.random)
+            };
             let ended = match scenario {
                 Scenario::Lower => self.arena.lower(aim)?,
                 _ => self.arena.run_all(settings, &more, aim)?,
@@ -148,8 +153,7 @@ impl Campaign {
             // What is forced is forced once: the next run goes on.
             more.clear();
             let step = if *scenario == Scenario::Lower { "lower".to_owned() } else { step(&ended) };
-            // From its end on, nothing of the training is lost.
-            training_kills = if step == Stage::Float.made_by() { training_kills + 1 } else { 0 };
+            training_kills += usize::from(step == Stage::Float.made_by());
             let temporary = self.arena.temporary();
             self.tally.killed(&step, temporary);
             for path in self.arena.corrupt(&self.references.each_ref())? {
@@ -200,7 +204,8 @@ impl Campaign {
         self.tally.ended += 1;
         let found = self.arena.snapshot()?;
         let expected = &self.references[to];
-        for path in found.keys().chain(expected.keys()) {
+        let missing = expected.keys().filter(|path| !found.contains_key(*path));
+        for path in found.keys().chain(missing) {
             if found.get(path) != expected.get(path) {
                 self.tally.harm(format!("{path:?} is not the reference's after {scenario:?}"));
             }
