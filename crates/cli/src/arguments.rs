@@ -84,6 +84,9 @@ pub(crate) struct Train {
     /// A short training on a subset of the images
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Training images to use, evenly spread over all of them [default: the recipe's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) subset: Option<u32>,
     /// Subtracted from pixel/255 [default: 33/255; the classic value is 0.1307]
     #[arg(long)]
     pub(crate) mean: Option<f32>,

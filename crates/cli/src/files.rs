@@ -1,7 +1,6 @@
 //! Model files and whole-file writes.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -49,51 +48,15 @@ pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(read(path)?).with_context(|| format!("cannot read {path:?}: expected UTF-8 text"))
 }
 
-/// Writes a whole file through a temporary one beside it, so that neither a full disk nor a kill
-/// leaves half a file, and an earlier file stays as it was.
+/// Writes a whole file, so that neither a full disk nor a kill leaves half of it, and an earlier file
+/// stays as it was.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if path.is_dir() {
-        bail!("cannot write {path:?}: it is a folder");
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {folder:?}"))?;
-    let save = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The process's umask takes away what it does not want; a temporary file's default
-            // would leave the model unreadable to others.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.prefix(".onnx2int-").suffix(".tmp").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    save().with_context(|| format!("cannot write {path:?}"))
+    onnx2int_whole_file::write(path, bytes).with_context(|| format!("cannot write {path:?}"))
 }
 
 /// Refuses to start long work whose result could not be written.
 pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    if path.is_dir() {
-        bail!("cannot write {path:?}: it is a folder");
-    }
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {folder:?}"))?;
-    tempfile::Builder::new()
-        .prefix(".onnx2int-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .map(drop)
-        .with_context(|| format!("cannot write {path:?}"))
+    onnx2int_whole_file::check_writable(path).with_context(|| format!("cannot write {path:?}"))
 }
 
 /// Loads the images of a folder.
@@ -121,18 +84,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_write_leaves_the_earlier_file_and_nothing_else() {
+    fn what_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
         write(&path, b"first").unwrap();
-        write(&path, b"second").unwrap();
-        assert_eq!(read(&path).unwrap(), b"second");
-        let below_a_file = path.join("model.onnx");
-        let message = format!("{:#}", write(&below_a_file, b"third").unwrap_err());
-        assert!(message.contains("cannot make the folder"), "{message}");
-        let message = format!("{:#}", write(folder.path(), b"third").unwrap_err());
-        assert!(message.contains("it is a folder"), "{message}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        for (blocked, reason) in
+            [(path.join("below.onnx"), "below.onnx"), (folder.path().into(), "it is a folder")]
+        {
+            for result in [write(&blocked, b"second"), check_writable(&blocked)] {
+                let message = format!("{:#}", result.unwrap_err());
+                assert!(message.starts_with("cannot write ") && message.contains(reason), "{message}");
+            }
+        }
+        assert_eq!(read(&path).unwrap(), b"first");
     }
 
     #[test]

@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
 
 mod binary;
+mod determinism;
+#[cfg(unix)]
+mod faults;
+mod network;
 
 use std::fs;
-use std::path::Path;
 
 use binary::{Folder, stage_file};
 
@@ -154,7 +157,7 @@ fn a_network_goes_from_training_to_integers_and_a_report() {
 
     proofs(&folder);
     refusals(&folder);
-    assert_eq!(leftovers(&folder.path("")), Vec::<String>::new());
+    assert_eq!(folder.leftovers(), Vec::<String>::new());
 }
 
 /// Certificates are the same on every run and are checked; witnesses are run and written.
@@ -243,21 +246,6 @@ fn refusals(folder: &Folder) {
     fs::copy(folder.path("scores/folded.json"), folder.path("scores/split.json")).unwrap();
     let message = folder.fail(&["report", "--dir", "."]);
     assert!(message.contains("split"), "{message}");
-}
-
-/// Temporary files that something left behind.
-fn leftovers(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type().unwrap().is_dir() {
-            found.extend(leftovers(&entry.path()));
-        } else if name.contains(".tmp") {
-            found.push(name);
-        }
-    }
-    found
 }
 
 /// What goes wrong before there is anything.

@@ -2,12 +2,11 @@
 //!
 //! A copy is named `<file>.<digest of the packed bytes>.<digest of the unpacked bytes>`. The name
 //! says which archive it is of and what it must contain, so that a damaged copy is found by
-//! hashing it, and a copy of another archive is never mistaken for it. Copies are written under a
-//! temporary name and renamed: two processes that unpack at once both succeed, and a killed one
-//! leaves no half copy.
+//! hashing it, and a copy of another archive is never mistaken for it. Copies are written whole or
+//! not at all: two processes that unpack at once both succeed.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -75,11 +74,5 @@ fn write(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), DatasetError
         move |source| DatasetError::Io { action, path, source }
     };
     fs::create_dir_all(directory).map_err(failed("make the cache folder", directory))?;
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".unpacking-")
-        .tempfile_in(directory)
-        .map_err(failed("write in the cache folder", directory))?;
-    temporary.write_all(bytes).map_err(failed("write in the cache folder", directory))?;
-    temporary.persist(path).map_err(|error| failed("write", path)(error.error))?;
-    Ok(())
+    onnx2int_whole_file::write(path, bytes).map_err(failed("write", path))
 }

@@ -114,6 +114,15 @@ fn a_damaged_cache_is_repaired() {
 }
 
 #[test]
+fn half_a_copy_that_a_killed_load_left_is_gone_after_the_next() {
+    let folder = folder();
+    fs::create_dir(cache(&folder)).expect("the folder is writable");
+    fs::write(cache(&folder).join(".onnx2int-killed.tmp"), [0; 1000]).expect("the cache is writable");
+    load(&folder).expect("data/mnist is intact");
+    assert_eq!(fs::read_dir(cache(&folder)).expect("the load made it").count(), 4);
+}
+
+#[test]
 fn several_loads_at_once_share_a_cache() {
     let folder = folder();
     std::thread::scope(|scope| {

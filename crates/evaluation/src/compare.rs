@@ -3,7 +3,7 @@
 use onnx2int_graph::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{EvaluationError, Logits, OutputKind, Score};
+use crate::{EvaluationError, Logits, Margin, OutputKind, PairedTest, Score};
 
 /// What differs between a score and a reference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub struct Comparison {
     pub images: usize,
     /// Those that both give the same class.
     pub agreeing: usize,
+    /// The images that exactly one of the two gets right, and whether that is more than chance.
+    pub paired_test: PairedTest,
     /// The greatest difference of two outputs, unless the scale of integer outputs is not known.
     pub largest_logit_gap: Option<LogitGap>,
     /// The outputs whose bits differ, where both have one element type.
@@ -74,11 +76,10 @@ pub struct Flip {
     pub before: u8,
     /// The score's class.
     pub after: u8,
-    /// By how much the reference preferred `before` to `after`, in real logits; not negative. None
-    /// where the scale is not known or the outputs are probabilities.
-    pub margin_before: Option<f64>,
-    /// By how much the score prefers `after` to `before`, likewise.
-    pub margin_after: Option<f64>,
+    /// How sure the reference was of `before`.
+    pub margin_before: Margin,
+    /// How sure the score is of `after`.
+    pub margin_after: Margin,
 }
 
 /// Compares a score with a reference: the float model, or the stage before.
@@ -93,23 +94,25 @@ pub fn compare(score: &Score, reference: &Score) -> Result<Comparison, Evaluatio
             difference,
         });
     }
+    let (range, reference_range) = (score.logits.largest_range(), reference.logits.largest_range());
     let flips: Vec<Flip> = (0..score.images())
         .filter(|&image| score.predictions[image] != reference.predictions[image])
-        .map(|image| {
-            let (before, after) = (reference.predictions[image], score.predictions[image]);
-            Flip {
-                image,
-                label: score.labels[image],
-                before,
-                after,
-                margin_before: reference.logits.margin(image, before, after),
-                margin_after: score.logits.margin(image, after, before),
-            }
+        .map(|image| Flip {
+            image,
+            label: score.labels[image],
+            before: reference.predictions[image],
+            after: score.predictions[image],
+            margin_before: reference.logits.margin(image, reference_range),
+            margin_after: score.logits.margin(image, range),
         })
         .collect();
+    // An image that one of the two gets right and the other wrong is a flip.
+    let lost = flips.iter().filter(|flip| flip.before == flip.label).count();
+    let gained = flips.iter().filter(|flip| flip.after == flip.label).count();
     Ok(Comparison {
         images: score.images(),
         agreeing: score.images() - flips.len(),
+        paired_test: PairedTest::of(lost, gained),
         largest_logit_gap: largest_gap(&score.logits, &reference.logits),
         different_outputs: different_elements(score.logits.values(), reference.logits.values()),
         flips,
@@ -209,11 +212,24 @@ mod tests {
             label: 1,
             before: 1,
             after: 2,
-            margin_before: Some(0.125),
-            margin_after: Some(0.25),
+            margin_before: Margin { value: 0.125, relative: 0.125 / 3.0 },
+            // In units of the integer logits, whose largest range is 12.
+            margin_after: Margin { value: 1.0, relative: 1.0 / 12.0 },
         };
         assert_eq!(comparison.flips, [flip]);
+        assert_eq!(comparison.paired_test, PairedTest::of(1, 0));
         assert_eq!(comparison.agreeing, 1);
+    }
+
+    #[test]
+    fn only_images_that_one_side_gets_right_are_lost_or_gained() {
+        // Of four flips: right to wrong, wrong to right, wrong to wrong, right to wrong.
+        let class = |class: usize| std::array::from_fn(|index| if index == class { 1.0 } else { 0.0 });
+        let rows = |classes: [usize; 5]| classes.map(class);
+        let before = floats(&[0, 1, 2, 0, 1], &rows([0, 0, 0, 0, 1]), OutputKind::Logits);
+        let after = floats(&[0, 1, 2, 0, 1], &rows([1, 1, 1, 2, 1]), OutputKind::Logits);
+        let comparison = compare(&after, &before).unwrap();
+        assert_eq!((comparison.flips.len(), comparison.paired_test), (4, PairedTest::of(2, 1)));
     }
 
     #[test]
@@ -224,7 +240,7 @@ mod tests {
         let comparison = compare(&after, &before).unwrap();
         assert_eq!(comparison.flips.len(), 1);
         let flip = comparison.flips[0];
-        assert_eq!((flip.before, flip.after, flip.margin_before), (0, 1, Some(0.0)));
+        assert_eq!((flip.before, flip.after, flip.margin_before.value), (0, 1, 0.0));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! - [`score`] runs a model on labelled images and keeps every raw output; the class of an image is
 //!   the argmax of the raw outputs, whatever their element type. Nothing beside the file helps.
 //! - [`compare`] sets two scores of the same images side by side: agreement, the largest logit
-//!   gap, the images whose class changed.
+//!   gap, the images whose class changed, and by [`PairedTest`] whether more was lost than chance
+//!   explains.
 //! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
 //!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
 //!
@@ -21,6 +22,7 @@ mod error;
 mod json_text;
 mod logits;
 mod model;
+mod paired_test;
 pub mod render;
 mod report;
 mod score;
@@ -30,8 +32,9 @@ mod timing;
 pub use accuracy::{Accuracy, wilson_interval};
 pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
 pub use error::EvaluationError;
-pub use logits::{Logits, OutputKind};
+pub use logits::{Logits, Margin, OutputKind};
 pub use model::{ModelInput, ScoredModel};
+pub use paired_test::{PairedTest, Verdict};
 pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, NoteRecord, Report, ReportInputs,
     RescaleBound, SiteRecord, StageInput, StageRow, TransformRecord,

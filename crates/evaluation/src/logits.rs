@@ -17,6 +17,19 @@ pub enum OutputKind {
     Probabilities,
 }
 
+/// How sure a model is of the class it gives to an image: its greatest output minus the runner-up.
+///
+/// Zero for a tie; never negative.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Margin {
+    /// The difference in the unit of the model's own outputs: a real number for float logits, a
+    /// count for integers.
+    pub value: f64,
+    /// The same over the greatest difference that this model makes between two outputs of any one
+    /// image, in `[0, 1]`: comparable between models whatever their units.
+    pub relative: f64,
+}
+
 /// The raw outputs for a set of images, `[images, classes]`.
 ///
 /// At least one image and one class, at most 256 classes; numbers only, floats finite.
@@ -115,16 +128,8 @@ impl Logits {
     /// measure that [`GapMeasure::between`] chooses always can.
     pub(crate) fn row(&self, image: usize, measure: GapMeasure) -> Option<Vec<f64>> {
         let scale = self.scale?;
-        let classes = self.classes();
-        let span = image * classes..(image + 1) * classes;
-        let mut row: Vec<f64> = match &self.values {
-            Tensor::F32(a) => slice(a)[span].iter().map(|&v| f64::from(v)).collect(),
-            Tensor::U8(a) => slice(a)[span].iter().map(|&v| f64::from(v) * scale).collect(),
-            Tensor::I8(a) => slice(a)[span].iter().map(|&v| f64::from(v) * scale).collect(),
-            Tensor::I32(a) => slice(a)[span].iter().map(|&v| f64::from(v) * scale).collect(),
-            Tensor::I64(a) => slice(a)[span].iter().map(|&v| v as f64 * scale).collect(),
-            Tensor::Bool(_) => unreachable!("logits are numbers"),
-        };
+        let mut row = self.units(image);
+        row.iter_mut().for_each(|value| *value *= scale);
         match (measure, self.kind) {
             (GapMeasure::Logits, OutputKind::Logits) | (GapMeasure::Softmax, OutputKind::Probabilities) => {}
             (GapMeasure::LogSoftmax, OutputKind::Logits | OutputKind::LogProbabilities) => {
@@ -142,17 +147,47 @@ impl Logits {
         Some(row)
     }
 
-    /// How far class `winner` is above class `loser` for one image, in real logits: the difference
-    /// of two logits is that of their log-probabilities too.
-    pub(crate) fn margin(&self, image: usize, winner: u8, loser: u8) -> Option<f64> {
-        let measure = match self.kind {
-            OutputKind::Logits => GapMeasure::Logits,
-            OutputKind::LogProbabilities => GapMeasure::LogSoftmax,
-            // A probability may have underflown to 0, whose logarithm is no number.
-            OutputKind::Probabilities => return None,
+    /// By how much the greatest output of an image is above the greatest of the others;
+    /// `largest_range` is [`Logits::largest_range`], which is the same for all images.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub(crate) fn margin(&self, image: usize, largest_range: f64) -> Margin {
+        let (mut first, mut second) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        for value in self.units(image) {
+            if value > first {
+                (first, second) = (value, first);
+            } else if value > second {
+                second = value;
+            }
+        }
+        // Of a single class there is none that it could be taken for.
+        let value = if second.is_finite() { first - second } else { 0.0 };
+        Margin { value, relative: if largest_range > 0.0 { value / largest_range } else { 0.0 } }
+    }
+
+    /// The greatest difference of two outputs of one image, over all images, in the outputs' unit.
+    pub(crate) fn largest_range(&self) -> f64 {
+        let range = |image| {
+            let row = self.units(image);
+            let greatest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            greatest - row.iter().copied().fold(f64::INFINITY, f64::min)
         };
-        let row = self.row(image, measure)?;
-        Some(row[usize::from(winner)] - row[usize::from(loser)])
+        (0..self.images()).map(range).fold(0.0, f64::max)
+    }
+
+    /// The outputs of one image as the model gave them.
+    fn units(&self, image: usize) -> Vec<f64> {
+        let classes = self.classes();
+        let span = image * classes..(image + 1) * classes;
+        match &self.values {
+            Tensor::F32(a) => slice(a)[span].iter().map(|&v| f64::from(v)).collect(),
+            Tensor::U8(a) => slice(a)[span].iter().map(|&v| f64::from(v)).collect(),
+            Tensor::I8(a) => slice(a)[span].iter().map(|&v| f64::from(v)).collect(),
+            Tensor::I32(a) => slice(a)[span].iter().map(|&v| f64::from(v)).collect(),
+            Tensor::I64(a) => slice(a)[span].iter().map(|&v| v as f64).collect(),
+            Tensor::Bool(_) => unreachable!("logits are numbers"),
+        }
     }
 }
 
@@ -228,6 +263,26 @@ mod tests {
             let shape = table.shape().to_vec();
             let error = Logits::new("m.onnx", 2, table, OutputKind::Logits, None).unwrap_err();
             assert!(matches!(error, EvaluationError::OutputShape { .. }), "{shape:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_margin_is_the_first_minus_the_second_in_the_models_own_unit() {
+        let values = Tensor::from_vec(&[3, 3], vec![7_i32, -3, 5, 4, 4, 0, -9, -10, -8]).unwrap();
+        let logits = Logits::new("m.onnx", 3, values, OutputKind::Logits, Some(0.001)).unwrap();
+        let range = logits.largest_range();
+        assert_eq!(range, 10.0);
+        let margins = [0, 1, 2].map(|image| logits.margin(image, range));
+        let expected = [(2.0, 0.2), (0.0, 0.0), (1.0, 0.1)];
+        assert_eq!(margins, expected.map(|(value, relative)| Margin { value, relative }));
+    }
+
+    #[test]
+    fn constant_outputs_and_a_single_class_have_no_margin() {
+        for values in [vec![2.0, 2.0], vec![3.0]] {
+            let logits = logits(&[1, values.len()], values).unwrap();
+            let margin = logits.margin(0, logits.largest_range());
+            assert_eq!(margin, Margin { value: 0.0, relative: 0.0 });
         }
     }
 

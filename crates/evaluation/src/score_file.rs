@@ -10,7 +10,7 @@ use crate::json_text::{from_json, to_json};
 use crate::{EvaluationError, Logits, OutputKind, Score};
 
 /// The schema of score files.
-pub const SCORE_SCHEMA: &str = "onnx2int-score/1";
+pub const SCORE_SCHEMA: &str = "onnx2int-score/2";
 
 /// The JSON part of a score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct ScoreHeader {
     images: usize,
     correct: usize,
     accuracy: f64,
+    accuracy_low: f64,
+    accuracy_high: f64,
     output: OutputKind,
     logit_scale: Option<f64>,
     logits: LogitsFile,
@@ -45,6 +47,7 @@ struct LogitsFile {
 impl Score {
     /// The JSON of this score, whose logits are in the file `logits_file` of the same folder.
     pub fn to_json(&self, logits_file: &str) -> String {
+        let accuracy = self.accuracy();
         to_json(&ScoreHeader {
             schema: SCORE_SCHEMA.to_owned(),
             stage: self.stage.map(|stage| stage.name().to_owned()),
@@ -53,7 +56,9 @@ impl Score {
             runtime: self.runtime.clone(),
             images: self.images(),
             correct: self.correct,
-            accuracy: self.accuracy().fraction,
+            accuracy: accuracy.fraction,
+            accuracy_low: accuracy.low,
+            accuracy_high: accuracy.high,
             output: self.logits.kind(),
             logit_scale: self.logits.scale(),
             logits: LogitsFile {
@@ -210,7 +215,7 @@ mod tests {
     fn the_file_reads_like_this() {
         insta::assert_snapshot!(integers().to_json("scale_out.logits.bin"), @r#"
         {
-          "schema": "onnx2int-score/1",
+          "schema": "onnx2int-score/2",
           "stage": "scale_out",
           "file": "m_scale_out.onnx",
           "digest": "00",
@@ -218,6 +223,8 @@ mod tests {
           "images": 2,
           "correct": 1,
           "accuracy": 0.5,
+          "accuracy_low": 0.09453120573423071,
+          "accuracy_high": 0.9054687942657693,
           "output": "logits",
           "logit_scale": 0.30000000000000004,
           "logits": {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use onnx2int_evaluation::{
-    EvaluationError, Logits, NoteRecord, Report, ReportInputs, RescaleBound, Score, ScoredModel, SiteRecord,
-    StageInput, TransformRecord, render,
+    EvaluationError, Logits, NoteRecord, PairedTest, Report, ReportInputs, RescaleBound, Score, ScoredModel,
+    SiteRecord, StageInput, TransformRecord, render,
 };
 use onnx2int_graph::{DType, Dim, GemmAttributes, Graph, GraphEditor, Op, Tensor, TensorType};
 
@@ -135,15 +135,19 @@ fn inputs<'a>(stages: &'a [StageInput<'a>]) -> ReportInputs<'a> {
 fn on_a_terminal() {
     let text = render::terminal(&report());
     insta::assert_snapshot!(text, @r"
-    stage      accuracy   95 % interval  as float  as before      gap  weights  nodes  f32
-    float       83.33 %  43.65 to 96.99         -          -        -   9.4 kB      3    5
-    integer     83.33 %  43.65 to 96.99  100.00 %   100.00 %  0.0280*   2.4 kB      3    0
-    scale_out   83.33 %  43.65 to 96.99   66.67 %    66.67 %    0.500   2.4 kB      3    0
+    stage      accuracy   95 % interval  as float  vs float     p  as before      gap  weights  nodes  f32
+    float       83.33 %  43.65 to 96.99         -         -     -          -        -   9.4 kB      3    5
+    integer     83.33 %  43.65 to 96.99  100.00 %     -0 +0  1.00   100.00 %  0.0280*   2.4 kB      3    0
+    scale_out   83.33 %  43.65 to 96.99   66.67 %     -1 +1  1.00    66.67 %    0.500   2.4 kB      3    0
 
     * between the log-softmax of both: one of the two ends in LogSoftmax
+    float: 5 of 6, 83.33 % [43.65, 96.99]
+    integer: 5 of 6, 83.33 % [43.65, 96.99]; against float: none lost, none gained
+    scale_out: 5 of 6, 83.33 % [43.65, 96.99]; against float: 1 lost, 1 gained, p = 1.00: within noise
     as float, as before: images with the same class; 6 images in all
+    vs float: images lost and gained; p: how often chance alone makes such a difference (McNemar, mid-p)
     gap: the largest difference of a logit from the row before; f32: float tensors
-    images whose class changed: scale_out 2
+    images whose class changed from the row before: scale_out 2 (1 lost, 1 gained, p = 1.00: within noise)
     rescale: within one unit; error bound at most 0.300 (conv1, channel 2)
     ");
 }
@@ -154,21 +158,34 @@ fn as_markdown() {
     # tiny
 
     Scored on 6 images of the tiny test set.
-    Accuracy is 83.33 % at `float` and 83.33 % at `scale_out` (+0.00 percentage points).
+    Accuracy is 5 of 6, 83.33 % [43.65, 96.99] at `float` and 5 of 6, 83.33 % [43.65, 96.99] at `scale_out` (+0.00 percentage points).
+    Against `float`, `scale_out` has 1 lost, 1 gained, p = 1.00: within noise.
     No float tensor is left in `integer`, `scale_out`.
 
     ## Stages
 
-    | stage | made by | accuracy | 95 % interval | as float | as before | gap to float | gap to before | promised | runtime |
-    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |
-    | float | train | 83.33 % | 43.65 to 96.99 | - | - | - | - | the float network | tract |
-    | integer | integer-ops | 83.33 % | 43.65 to 96.99 | 100.00 % | 100.00 % | 0.0280\* | 0.0280\* | same real function | tract |
-    | scale_out | scale-out | 83.33 % | 43.65 to 96.99 | 66.67 % | 66.67 % | 0.262\* | 0.500 | rescale within one unit | tract |
+    | stage | made by | right | accuracy | 95 % interval | as float | as before | gap to float | gap to before | promised | runtime |
+    | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | --- |
+    | float | train | 5 | 83.33 % | 43.65 to 96.99 | - | - | - | - | the float network | tract |
+    | integer | integer-ops | 5 | 83.33 % | 43.65 to 96.99 | 100.00 % | 100.00 % | 0.0280\* | 0.0280\* | same real function | tract |
+    | scale_out | scale-out | 5 | 83.33 % | 43.65 to 96.99 | 66.67 % | 66.67 % | 0.262\* | 0.500 | rescale within one unit | tract |
 
     The interval is Wilson's.
     "As float" and "as before" are the shares of images with the same class as the float model and as the row before; a gap is the largest difference of any logit from theirs, integers times their scale.
 
     \* between the log-softmax of both: one of the two ends in LogSoftmax.
+
+    ## Images lost and gained
+
+    | stage | against | lost | gained | p | exact p | verdict |
+    | --- | --- | ---: | ---: | ---: | ---: | --- |
+    | integer | float | 0 | 0 | 1.00 | 1.00 | no difference |
+    | scale_out | float | 1 | 1 | 1.00 | 1.00 | within noise |
+    | scale_out | integer | 1 | 1 | 1.00 | 1.00 | within noise |
+
+    Lost are the images that only the other is right on, gained those that only this row is right on.
+    If both were equally good, each of them would be a toss of a coin; p is how often chance alone parts them so far (McNemar's test, two-sided mid-p), and 0.05 or more is called noise.
+    An interval is of one accuracy by itself: whether two of them overlap says little about models that were scored on the same images.
 
     ## Files and sizes
 
@@ -223,10 +240,10 @@ fn as_markdown() {
 
     | stage | image | label | before | after | outcome | margin before | margin after |
     | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |
-    | scale_out | 3 | 2 | 2 | 0 | now wrong | 0.250 | 0 |
-    | scale_out | 4 | 1 | 0 | 1 | now right | 0.250 | 0.250 |
+    | scale_out | 3 | 2 | 2 | 0 | now wrong | 1 (12.50 %) | 0 (0.00 %) |
+    | scale_out | 4 | 1 | 0 | 1 | now right | 1 (12.50 %) | 1 (12.50 %) |
 
-    A margin is by how much, in real logits, the class given was ahead of the other of the two.
+    A margin is by how much the class given was ahead of the runner-up, in the unit of that model's outputs, and as a share of the largest range that its outputs have on any one image.
 
     ## What each transform did
 
@@ -278,7 +295,7 @@ fn json_holds_the_whole_report() {
     let report = report();
     let text = render::json(&report);
     assert_eq!(Report::from_json(&text).unwrap(), report);
-    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/1\",\n"), "{text}");
+    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/2\",\n"), "{text}");
 }
 
 #[test]
@@ -307,6 +324,7 @@ fn counts_and_comparisons_are_those_of_the_models() {
     assert_eq!(float.census.weight_bytes, BTreeMap::from([("f32".to_owned(), 784 * 3 * 4)]));
     assert_eq!(scale_out.census.total_weight_bytes(), 784 * 3 + 12);
     assert_eq!(report.dataset.images_per_label, [2, 2, 2]);
+    assert_eq!(versus_integer.paired_test, PairedTest::of(1, 1));
     let changed: Vec<(usize, u8, u8)> =
         report.changed_images.iter().map(|c| (c.flip.image, c.flip.before, c.flip.after)).collect();
     assert_eq!(changed, [(3, 2, 0), (4, 0, 1)]);
@@ -316,7 +334,7 @@ fn counts_and_comparisons_are_those_of_the_models() {
 }
 
 #[test]
-fn no_terminal_line_is_wider_than_a_hundred_characters() {
+fn no_terminal_line_is_wider_than_120_characters() {
     let mut report = report();
     for row in &mut report.stages {
         row.name = format!("{}_of_a_model_with_a_long_name", row.name);
@@ -336,8 +354,8 @@ fn no_terminal_line_is_wider_than_a_hundred_characters() {
     report.rescale_bounds[0].layer = "a_layer_whose_name_is_longer_than_it_should_be_by_far".repeat(3);
     let text = render::terminal(&report);
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-    assert!(widest <= 100, "{widest}:\n{text}");
-    assert!(text.contains("model_19_with... 3"), "{text}");
+    assert!(widest <= 120, "{widest}:\n{text}");
+    assert!(text.contains("model_19_with... 3 (1 lost, 1 gained, p = 1.00: within noise)"), "{text}");
 }
 
 #[test]

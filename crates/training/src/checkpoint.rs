@@ -2,13 +2,12 @@
 //!
 //! One line of JSON (readable with `head -1`), then the weights and the optimizer's state as burn
 //! stores them. The line holds the recipe, the digest of the data, the epochs' summaries, the two
-//! lengths and a SHA-256 of all bytes after it. The file is written under another name, synced and
-//! renamed: at any moment there is the last epoch's checkpoint, or the one before it, or none. What
-//! a killed run leaves under the other name is overwritten by the next.
+//! lengths and a SHA-256 of all bytes after it. The file is written whole or not at all: at any
+//! moment there is the last epoch's checkpoint, or the one before it, or none.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +17,6 @@ use crate::{EpochSummary, Recipe, RecipeDifference, TrainingError};
 
 /// The name of the file in a checkpoint folder.
 const FILE_NAME: &str = "training.checkpoint";
-/// The name of the file while it is written.
-const PARTIAL_FILE_NAME: &str = "training.checkpoint.partial";
 /// The first field of the first line.
 const FORMAT: &str = "onnx2int training checkpoint 1";
 
@@ -92,18 +89,13 @@ impl CheckpointFile {
         };
         let mut line = serde_json::to_string(&header).expect("text, numbers and maps are JSON");
         line.push('\n');
-        let directory = self.path.parent().expect("the path has a file name");
-        let partial = directory.join(PARTIAL_FILE_NAME);
-        let written = fs::create_dir_all(directory).and_then(|()| {
-            let mut file = fs::File::create(&partial)?;
-            for part in [line.as_bytes(), weights, optimizer] {
-                file.write_all(part)?;
-            }
-            // Without this a power failure could leave the new name on an empty file.
-            file.sync_all()?;
-            fs::rename(&partial, &self.path)
-        });
-        written.map_err(|error| self.io("write", error))
+        onnx2int_whole_file::write_parts(&self.path, &[line.as_bytes(), weights, optimizer])
+            .map_err(|error| self.io("write", error))
+    }
+
+    /// Refuses to train for an epoch before it shows that a checkpoint cannot be written.
+    pub(crate) fn check_writable(&self) -> Result<(), TrainingError> {
+        onnx2int_whole_file::check_writable(&self.path).map_err(|error| self.io("write", error))
     }
 
     /// The checkpoint, if there is one, of this very recipe and data.

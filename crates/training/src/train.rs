@@ -36,6 +36,9 @@ pub fn train(
             Some(CheckpointFile::new(directory, recipe, &digest(images)))
         }
     };
+    if let Some(file) = &file {
+        file.check_writable()?;
+    }
     let mut run = Run::new(recipe);
     match (&file, checkpoints) {
         (Some(file), Checkpoints::Resume(_)) => {

@@ -119,6 +119,36 @@ fn a_resumed_run_ends_in_the_same_weights() {
     assert_eq!(weights(&finished), weights(&uninterrupted));
 }
 
+/// burn's flex backend divides its work by the threads of rayon's pool, but adds up in an order that does not depend
+/// on them.
+#[test]
+fn weights_are_the_same_on_any_number_of_threads() {
+    let images = images(160);
+    // Batches of the real size: small products are not divided at all.
+    let recipe = Recipe { epochs: 1, batch_size: 64, subset: Some(128), ..Recipe::default() };
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        weights(&pool.install(|| train(&recipe, &images, Checkpoints::None, &mut ()).unwrap()))
+    };
+    let first = on(1);
+    for threads in [2, 3] {
+        assert!(on(threads) == first, "other weights on {threads} threads");
+    }
+}
+
+#[test]
+fn a_checkpoint_folder_that_cannot_be_written_is_told_before_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let in_the_way = folder.path().join("checkpoints");
+    fs::write(&in_the_way, "a file").unwrap();
+    for checkpoints in [Checkpoints::Fresh(&in_the_way), Checkpoints::Resume(&in_the_way)] {
+        let mut recorder = Recorder::default();
+        let error = train(&recipe(), &images(96), checkpoints, &mut recorder).unwrap_err();
+        assert!(error.to_string().contains("checkpoints"), "{error}");
+        assert!(recorder.plans.is_empty(), "the training had begun");
+    }
+}
+
 #[test]
 fn a_run_can_be_stopped_before_anything_is_saved() {
     let images = images(96);
@@ -136,11 +166,11 @@ fn a_run_killed_while_it_saves_can_be_resumed() {
     let names = || -> Vec<_> {
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
-    fs::write(folder.path().join("training.checkpoint.partial"), "half of the first one").unwrap();
+    fs::write(folder.path().join(".onnx2int-killed.tmp"), "half of the first one").unwrap();
     train(&short, &small, Checkpoints::Resume(folder.path()), &mut ()).unwrap();
     assert_eq!(names(), ["training.checkpoint"]);
 
-    fs::write(folder.path().join("training.checkpoint.partial"), "half of the next one").unwrap();
+    fs::write(folder.path().join(".onnx2int-killed.tmp"), "half of the next one").unwrap();
     let resumed = train(&short, &small, Checkpoints::Resume(folder.path()), &mut ()).unwrap();
     assert_eq!(resumed.history().len(), 1);
 }

@@ -1,15 +1,13 @@
-//! Files that are either the old ones or the new ones, never half of one.
+//! Whole files with their names in the errors, and without needless changes.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use anyhow::Context;
 
-/// Writes `content` to a temporary name beside `path`, then renames it, making the folder where needed.
+/// Writes all of `content` or leaves what is there, making the folder where needed.
 pub(crate) fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    replace(path, content).with_context(|| format!("cannot write {path:?}"))
+    onnx2int_whole_file::write(path, content).with_context(|| format!("cannot write {path:?}"))
 }
 
 /// Writes `content` unless the file holds it already, so that an unchanged file keeps its time.
@@ -20,20 +18,16 @@ pub(crate) fn write_if_changed(path: &Path, content: &[u8]) -> anyhow::Result<()
     write(path, content)
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+/// Removes what killed writers left in a folder and all folders in it.
+pub(crate) fn remove_stale(folder: &Path) {
+    onnx2int_whole_file::remove_stale(folder);
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        // A link may lead anywhere; `file_type` does not follow it.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_stale(&entry.path());
+        }
     }
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to tell; a left-over temporary file is only litter.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! What needs cargo or the repository: the whole MNIST pipeline and its cross-check against other runtimes.
+//! What needs cargo or the repository: the whole MNIST pipeline, its cross-check against other runtimes, and what kills
+//! do to it.
 //!
-//! `cargo xtask run-all`, `cargo xtask conform` and `cargo xtask prove`; the libraries' work is done by the binary `onnx2int`, which this
+//! `cargo xtask run-all`, `conform`, `prove` and `faults`; the libraries' work is done by the binary `onnx2int`, which this
 //! one builds and calls.
 
 mod atomic_file;
@@ -8,6 +9,8 @@ mod cargo;
 mod conform;
 mod console;
 mod digest;
+#[cfg(unix)]
+mod faults;
 mod pipeline;
 mod process;
 mod proof;
@@ -64,6 +67,16 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Kill run-all and `lower` at random moments, go on, and compare every file with an undisturbed run's
+    #[cfg(unix)]
+    Faults {
+        /// How many times to kill
+        #[arg(long, default_value_t = 200)]
+        kills: usize,
+        /// Decides where and when
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 #[derive(Args)]
@@ -86,6 +99,12 @@ struct RunAll {
     /// Make this stage and everything after it anew
     #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
     from: Option<Stage>,
+    /// A folder with the data in place of the repository; for `cargo xtask faults`
+    #[arg(long, hide = true, requires = "tool")]
+    root: Option<PathBuf>,
+    /// A binary that is built already; for `cargo xtask faults`
+    #[arg(long, hide = true, requires = "root")]
+    tool: Option<PathBuf>,
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -104,10 +123,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 None if options.force => Force::All,
                 None => Force::Nothing,
             };
-            runner::run_all(root, settings, force, interrupt)
+            let root = options.root.clone().unwrap_or(root);
+            runner::run_all(root, options.tool.clone(), settings, force, interrupt)
         }
         Task::Conform { quick } => conform::conform(root, *quick, interrupt),
         Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
+        #[cfg(unix)]
+        Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),
     }
 }
 

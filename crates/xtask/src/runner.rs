@@ -40,15 +40,16 @@ impl Force {
     }
 }
 
-/// `cargo xtask run-all`: builds the binary, makes what is out of date, and prints the stage table.
+/// `cargo xtask run-all`: builds the binary unless there is a `tool`, makes what is out of date, and prints the stage table.
 pub(crate) fn run_all(
     root: PathBuf,
+    tool: Option<PathBuf>,
     settings: Settings,
     force: Force,
     interrupt: Interrupt,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
-    let tool = cargo::build(&root, &interrupt)?;
+    let tool = tool.map_or_else(|| cargo::build(&root, &interrupt), Ok)?;
     let mut runner = Runner::open(root, tool, settings, interrupt)?;
     let made = runner.make(force)?;
     let dir = pipeline::run_dir(runner.settings.quick);
@@ -88,6 +89,7 @@ impl Runner {
         let stamps = root.join(pipeline::run_dir(settings.quick)).join(".stamps");
         fs::create_dir_all(&stamps).with_context(|| format!("cannot make the folder {stamps:?}"))?;
         let lock = lock(&stamps.join("lock"))?;
+        atomic_file::remove_stale(&root.join(pipeline::run_dir(settings.quick)));
         let mut digests = Digests::open(&root, &stamps.join("digests.json"));
         let mut data = BTreeMap::new();
         for path in pipeline::data_files(&root)? {
@@ -198,8 +200,9 @@ impl Runner {
         if let Some(path) = step.outputs.iter().find(|path| !outputs.contains_key(*path)) {
             return Err(failed(format!("ended well but did not write {path:?}")));
         }
-        Stamp { outputs, ..now }.write(&stamp_path)?;
-        self.record_time(step, &arguments, &finished)
+        // Before the stamp, which ends the step: a run killed in between makes the step again, and its time is not lost.
+        self.record_time(step, &arguments, &finished)?;
+        Stamp { outputs, ..now }.write(&stamp_path)
     }
 
     fn output_digests(&mut self, step: &Step) -> anyhow::Result<BTreeMap<String, String>> {

@@ -216,6 +216,32 @@ fn an_interrupted_training_is_resumed() {
 }
 
 #[test]
+fn what_a_killed_run_left_is_gone_after_the_next_even_if_nothing_is_made() {
+    let repository = Repository::new();
+    repository.run(settings(), Force::Nothing).unwrap();
+    let before = repository.results();
+    for folder in ["", "models/", "scores/", ".stamps/", "checkpoints/of-another-recipe/"] {
+        let folder = repository.path(&format!("reports/mnist/{folder}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(".onnx2int-killed.tmp"), "half a file").unwrap();
+    }
+    assert!(repository.run(settings(), Force::Nothing).unwrap().is_empty());
+    assert_eq!(repository.results(), before);
+}
+
+#[test]
+fn a_step_whose_time_is_not_recorded_is_made_again() {
+    let repository = Repository::new();
+    // A folder in the file's place stands for a kill in the moment before it is written.
+    let timing = repository.path("reports/mnist/report.timing.json");
+    fs::create_dir_all(&timing).unwrap();
+    let message = format!("{:#}", repository.run(settings(), Force::Nothing).unwrap_err());
+    assert!(message.contains("report.timing.json"), "{message}");
+    fs::remove_dir(&timing).unwrap();
+    assert_eq!(repository.run(settings(), Force::Nothing).unwrap()[0], "train");
+}
+
+#[test]
 fn two_runs_at_once_are_refused_but_quick_and_full_do_not_meet() {
     let repository = Repository::new();
     let holder = repository.open(settings()).unwrap();

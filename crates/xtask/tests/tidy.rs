@@ -12,14 +12,15 @@ use onnx2int_graph::Stage;
 /// any crate.
 const ARROWS: &[(&str, &[&str])] = &[
     ("graph", &[]),
+    ("whole-file", &[]),
     ("onnx-format", &["graph"]),
     ("interpreter", &["graph"]),
     ("certificate", &["graph"]),
     ("transforms", &["graph"]),
-    ("dataset", &["graph"]),
+    ("dataset", &["graph", "whole-file"]),
     ("runtimes", &["graph", "onnx-format", "interpreter"]),
     ("calibration", &["graph", "runtimes", "dataset"]),
-    ("training", &["graph", "dataset"]),
+    ("training", &["graph", "dataset", "whole-file"]),
     ("evaluation", &["graph", "runtimes", "dataset"]),
     (
         "cli",
@@ -33,9 +34,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "calibration",
             "training",
             "evaluation",
+            "whole-file",
         ],
     ),
-    ("xtask", &["graph"]),
+    ("xtask", &["graph", "whole-file"]),
 ];
 
 /// Packages that only these crates may use, so that nothing else depends on their types.

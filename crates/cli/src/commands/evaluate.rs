@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<()> {
         previous = Some(score);
     }
     if arguments.json {
-        return console::print_json(&serde_json::json!({ "schema": "onnx2int-evaluate/1", "models": rows }));
+        return console::print_json(&serde_json::json!({ "schema": "onnx2int-evaluate/2", "models": rows }));
     }
     Ok(console::print(table(&rows))?)
 }
@@ -143,6 +143,16 @@ fn table(rows: &[Row]) -> String {
         ));
     }
     text.push_str("gap: largest difference of a logit to the model before, in real units\n");
+    for row in rows {
+        let mut line = format!("{}: {} of {} right", row.file, row.correct, row.images);
+        for (name, comparison) in [("float", &row.reference), ("before", &row.previous)] {
+            if let Some(comparison) = comparison {
+                line.push_str(&format!("; against {name}: {}", comparison.paired_test));
+            }
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
     text
 }
 

@@ -74,6 +74,7 @@ fn recipe(arguments: &Train) -> anyhow::Result<Recipe> {
             TrainingBackend::Ndarray => Backend::NdArray,
         },
         normalization,
+        subset: arguments.subset.map_or(base.subset, |images| Some(images as usize)),
         ..base
     })
 }

@@ -17,6 +17,7 @@ pub(crate) fn run(arguments: &Transform) -> anyhow::Result<()> {
         .ok_or_else(|| anyhow!("no transform is called {:?}", arguments.name))?;
     let model = files::read_model(&arguments.model)?;
     files::check_writable(&arguments.output)?;
+    arguments.record.as_deref().map_or(Ok(()), files::check_writable)?;
     let applied = step(&model.graph, stage, &arguments.options, arguments.threads.count())
         .with_context(|| format!("cannot transform {:?}", arguments.model))?;
     write(&arguments.output, &applied, stage)?;

@@ -1,5 +1,6 @@
 //! Runs the real binary in a folder of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -26,12 +27,33 @@ impl Folder {
         fs::read_to_string(self.path(relative)).unwrap()
     }
 
+    /// The binary with arguments, in this folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onnx2int"));
+        command.args(arguments).current_dir(self.0.path());
+        command
+    }
+
+    /// Temporary files that something left behind.
+    pub(crate) fn leftovers(&self) -> Vec<String> {
+        self.names().into_iter().filter(|name| name.contains(".tmp")).collect()
+    }
+
+    /// Every file with its content, by its path in this folder.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let names = self.names().into_iter();
+        names.map(|name| (name.clone(), fs::read(self.path(&name)).unwrap())).collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        collect(self.0.path(), "", &mut names);
+        names
+    }
+
     fn run(&self, arguments: &[&str]) -> (Output, Printed) {
-        let output = Command::new(env!("CARGO_BIN_EXE_onnx2int"))
-            .args(arguments)
-            .current_dir(self.0.path())
-            .output()
-            .unwrap();
+        let mut command = self.command(arguments);
+        let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let printed = Printed { stdout: text(&output.stdout), stderr: text(&output.stderr) };
         (output, printed)
@@ -46,11 +68,30 @@ impl Folder {
 
     /// Runs a command that must fail with status 1 and one message; gives the message.
     pub(crate) fn fail(&self, arguments: &[&str]) -> String {
-        let (output, printed) = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", printed.stderr);
-        assert_eq!(printed.stderr.matches("error: ").count(), 1, "{arguments:?}: {}", printed.stderr);
-        assert!(!printed.stderr.contains("panicked"), "{arguments:?}: {}", printed.stderr);
-        printed.stderr
+        fail(&mut self.command(arguments))
+    }
+}
+
+/// Runs a command that must fail with status 1 and one message; gives the message.
+pub(crate) fn fail(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{command:?}: {message}");
+    assert_eq!(message.matches("error: ").count(), 1, "{command:?}: {message}");
+    assert!(!message.contains("panicked"), "{command:?}: {message}");
+    message
+}
+
+/// Adds the paths of all files below a folder.
+fn collect(folder: &Path, prefix: &str, names: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), &format!("{name}/"), names);
+        } else {
+            names.push(name);
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::numbers::{
-    agreement, gap, measure_footnotes, percent, percent_range, short, significant, thousands, units,
+    accuracy, agreement, gap, measure_footnotes, percent, percent_range, probability, short, significant,
+    thousands, units,
 };
 use super::table::{Table, escape};
-use crate::{ChangedImage, Confusion, Flip, Report, RescaleBound, StageRow};
+use crate::{ChangedImage, Confusion, Flip, Margin, PairedTest, Report, RescaleBound, StageRow};
 
 /// A page that lists more changed images than this is no longer read; the JSON has them all.
 const CHANGED_IMAGES_SHOWN: usize = 200;
@@ -16,6 +17,7 @@ pub fn markdown(report: &Report) -> String {
     let mut text = format!("# {}\n\n{}", escape(&report.model), headline(report));
     let sections = [
         ("Stages", stages(report)),
+        ("Images lost and gained", paired_tests(report)),
         ("Files and sizes", files(report)),
         ("Operators", counts(report, "operator", |row| &row.census.operators)),
         ("Tensors by element type", counts(report, "type", |row| &row.census.tensors)),
@@ -44,11 +46,17 @@ fn headline(report: &Report) -> String {
         let points = (last.accuracy.fraction - first.accuracy.fraction) * 100.0;
         text += &format!(
             "Accuracy is {} at `{}` and {} at `{}` ({points:+.2} percentage points).\n",
-            percent(first.accuracy.fraction),
+            accuracy(&first.accuracy),
             first.name,
-            percent(last.accuracy.fraction),
+            accuracy(&last.accuracy),
             last.name,
         );
+        if let Some(comparison) = &last.versus_float {
+            text += &format!(
+                "Against `{}`, `{}` has {}.\n",
+                comparison.reference, last.name, comparison.paired_test
+            );
+        }
     }
     let integer_only: Vec<String> = report
         .stages
@@ -66,6 +74,7 @@ fn stages(report: &Report) -> String {
     let mut table = Table::new([
         "stage",
         "made by",
+        "#right",
         "#accuracy",
         "#95 % interval",
         "#as float",
@@ -79,6 +88,7 @@ fn stages(report: &Report) -> String {
         table.row([
             row.name.clone(),
             row.made_by.clone().unwrap_or_else(|| "-".to_owned()),
+            thousands(row.accuracy.correct as u64),
             percent(row.accuracy.fraction),
             percent_range(row.accuracy.low, row.accuracy.high),
             agreement(row.versus_float.as_ref()),
@@ -97,6 +107,42 @@ fn stages(report: &Report) -> String {
         text += &format!("\n{}.\n", escape(&footnote));
     }
     text
+}
+
+fn paired_tests(report: &Report) -> String {
+    let mut table = Table::new(["stage", "against", "#lost", "#gained", "#p", "#exact p", "verdict"]);
+    let mut compared = false;
+    for row in &report.stages {
+        let previous = row.versus_previous.as_ref();
+        // The float model's successor is compared with it once.
+        let previous = previous.filter(|previous| {
+            row.versus_float.as_ref().is_none_or(|float| float.reference != previous.reference)
+        });
+        for comparison in row.versus_float.as_ref().into_iter().chain(previous) {
+            compared = true;
+            let test = &comparison.paired_test;
+            table.row([
+                row.name.clone(),
+                comparison.reference.clone(),
+                thousands(test.lost as u64),
+                thousands(test.gained as u64),
+                probability(test.mid_p),
+                probability(test.exact_p),
+                test.verdict().to_string(),
+            ]);
+        }
+    }
+    if !compared {
+        return String::new();
+    }
+    format!(
+        "{}\nLost are the images that only the other is right on, gained those that only this row is right on.\n\
+         If both were equally good, each of them would be a toss of a coin; p is how often chance alone parts them so \
+         far (McNemar's test, two-sided mid-p), and {} or more is called noise.\n\
+         An interval is of one accuracy by itself: whether two of them overlap says little about models that were scored on the same images.\n",
+        table.to_markdown(),
+        PairedTest::SIGNIFICANCE
+    )
 }
 
 fn files(report: &Report) -> String {
@@ -183,12 +229,13 @@ fn changed_images(report: &Report) -> String {
             flip.before.to_string(),
             flip.after.to_string(),
             outcome(flip).to_owned(),
-            flip.margin_before.map_or_else(|| "-".to_owned(), significant),
-            flip.margin_after.map_or_else(|| "-".to_owned(), significant),
+            margin(flip.margin_before),
+            margin(flip.margin_after),
         ]);
     }
     let mut text = format!(
-        "{}\nA margin is by how much, in real logits, the class given was ahead of the other of the two.\n",
+        "{}\nA margin is by how much the class given was ahead of the runner-up, in the unit of that model's outputs, \
+         and as a share of the largest range that its outputs have on any one image.\n",
         table.to_markdown()
     );
     if changed.len() > CHANGED_IMAGES_SHOWN {
@@ -198,6 +245,10 @@ fn changed_images(report: &Report) -> String {
         );
     }
     text
+}
+
+fn margin(margin: Margin) -> String {
+    format!("{} ({})", short(margin.value), percent(margin.relative))
 }
 
 fn outcome(flip: &Flip) -> &'static str {

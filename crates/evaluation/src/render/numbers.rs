@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{ComparisonSummary, GapMeasure, Report};
+use crate::{Accuracy, ComparisonSummary, GapMeasure, Report};
 
 /// A share as `99.11 %`. Only a share of exactly 1 reads `100.00 %`, only one of 0 `0.00 %`: "all
 /// images agree" must not be a matter of rounding.
@@ -13,6 +13,39 @@ pub(super) fn percent(share: f64) -> String {
 /// Two shares as `98.90 to 99.28`, in percent.
 pub(super) fn percent_range(low: f64, high: f64) -> String {
     format!("{} to {}", hundredths(low), hundredths(high))
+}
+
+/// An accuracy with everything that it takes to judge it:
+/// `9,919 of 10,000, 99.19 % [98.99, 99.35]`.
+pub(super) fn accuracy(accuracy: &Accuracy) -> String {
+    format!(
+        "{} of {}, {} [{}, {}]",
+        thousands(accuracy.correct as u64),
+        thousands(accuracy.images as u64),
+        percent(accuracy.fraction),
+        hundredths(accuracy.low),
+        hundredths(accuracy.high)
+    )
+}
+
+/// The images lost and gained, `-2 +1`, and the p-value, `0.62`; `-` where nothing is compared.
+pub(super) fn lost_and_gained(comparison: Option<&ComparisonSummary>) -> [String; 2] {
+    comparison.map_or_else(
+        || ["-", "-"].map(str::to_owned),
+        |comparison| {
+            let test = comparison.paired_test;
+            [format!("-{} +{}", test.lost, test.gained), probability(test.mid_p)]
+        },
+    )
+}
+
+/// A p-value as tables show it; below 0.1 with the digits that 0.05 is compared with.
+pub(super) fn probability(p: f64) -> String {
+    match p {
+        ..0.001 => "< 0.001".to_owned(),
+        ..0.1 => format!("{p:.3}"),
+        _ => format!("{p:.2}"),
+    }
 }
 
 /// The share of agreeing images, `-` where there is nothing to agree with.
@@ -129,6 +162,18 @@ mod tests {
         for (share, text) in table {
             assert_eq!(percent(share), text, "{share}");
         }
+    }
+
+    #[test]
+    fn an_accuracy_has_its_counts_and_its_interval() {
+        assert_eq!(accuracy(&Accuracy::of(9919, 10_000)), "9,919 of 10,000, 99.19 % [98.99, 99.35]");
+        assert_eq!(accuracy(&Accuracy::of(6, 6)), "6 of 6, 100.00 % [60.97, 100.00]");
+    }
+
+    #[test]
+    fn probabilities_keep_the_digits_that_matter() {
+        let shown = [1.0, 0.625, 0.0499, 0.0504, 0.001, 0.000_999].map(probability);
+        assert_eq!(shown, ["1.00", "0.62", "0.050", "0.050", "0.001", "< 0.001"]);
     }
 
     #[test]

@@ -1,15 +1,20 @@
-//! The stage table on a terminal: plain text, at most 100 columns.
+//! The stage table on a terminal: plain text, at most 120 columns.
 
-use super::numbers::{agreement, gap, measure_footnotes, percent, percent_range, significant, units};
+use super::numbers::{
+    accuracy, agreement, gap, lost_and_gained, measure_footnotes, percent, percent_range, significant, units,
+};
 use super::table::Table;
 use crate::{Report, RescaleBound, StageRow};
 
 /// The widest name that leaves room for the other columns.
 const NAME_WIDTH: usize = 16;
 
+/// The longest line, which a table of the longest names and numbers reaches.
+const WIDTH: usize = 120;
+
 /// The report's stage table, and what it says beyond it in a few lines.
 ///
-/// No line is longer than 100 characters, and there is a final line feed.
+/// No line is longer than 120 characters, and there is a final line feed.
 pub fn terminal(report: &Report) -> String {
     let mut text = stage_table(report).to_text();
     text.push('\n');
@@ -29,6 +34,8 @@ fn stage_table(report: &Report) -> Table {
         "#accuracy",
         "#95 % interval",
         "#as float",
+        "#vs float",
+        "#p",
         "#as before",
         "#gap",
         "#weights",
@@ -36,11 +43,14 @@ fn stage_table(report: &Report) -> Table {
         "#f32",
     ]);
     for row in &report.stages {
+        let [versus_float, p] = lost_and_gained(row.versus_float.as_ref());
         table.row([
             shortened(&row.name),
             percent(row.accuracy.fraction),
             percent_range(row.accuracy.low, row.accuracy.high),
             agreement(row.versus_float.as_ref()),
+            versus_float,
+            p,
             agreement(row.versus_previous.as_ref()),
             gap(row.versus_previous.as_ref()),
             bytes(row.census.total_weight_bytes()),
@@ -52,18 +62,16 @@ fn stage_table(report: &Report) -> Table {
 }
 
 fn summary(report: &Report) -> Vec<String> {
-    let mut lines = vec![
+    let mut lines = accuracies(report);
+    lines.extend([
         format!("as float, as before: images with the same class; {} images in all", report.dataset.images),
+        "vs float: images lost and gained; p: how often chance alone makes such a difference (McNemar, mid-p)"
+            .to_owned(),
         "gap: the largest difference of a logit from the row before; f32: float tensors".to_owned(),
-    ];
-    let changed: Vec<String> = report
-        .stages
-        .iter()
-        .filter_map(|row| Some((row, changed_images(report, row)?)))
-        .map(|(row, count)| format!("{} {count}", shortened(&row.name)))
-        .collect();
+    ]);
+    let changed: Vec<String> = report.stages.iter().filter_map(|row| changed_images(report, row)).collect();
     if !changed.is_empty() {
-        lines.extend(wrapped("images whose class changed: ", &changed));
+        lines.extend(wrapped("images whose class changed from the row before: ", &changed, ", "));
     }
     let worst = report
         .rescale_bounds
@@ -81,23 +89,47 @@ fn summary(report: &Report) -> Vec<String> {
     lines
 }
 
-/// The images whose class changed at a row, if any did.
-fn changed_images(report: &Report, row: &StageRow) -> Option<usize> {
-    let count = report.changed_images.iter().filter(|changed| changed.stage == row.name).count();
-    (count > 0).then_some(count)
+/// Each accuracy in words, rows in sequence that do not differ in one line.
+fn accuracies(report: &Report) -> Vec<String> {
+    let said = |row: &StageRow| {
+        let test = row
+            .versus_float
+            .as_ref()
+            .map(|float| format!("against {}: {}", shortened(&float.reference), float.paired_test));
+        (accuracy(&row.accuracy), test)
+    };
+    let runs = report.stages.chunk_by(|row, next| said(row) == said(next));
+    runs.flat_map(|rows| {
+        let names = match rows {
+            [first, .., last] => format!("{} to {}: ", shortened(&first.name), shortened(&last.name)),
+            rows => rows.iter().map(|row| format!("{}: ", shortened(&row.name))).collect(),
+        };
+        let (accuracy, test) = said(&rows[0]);
+        let items: Vec<String> = std::iter::once(accuracy).chain(test).collect();
+        wrapped(&names, &items, "; ")
+    })
+    .collect()
 }
 
-/// Items after a head, broken into lines of at most 100 characters.
-fn wrapped(head: &str, items: &[String]) -> Vec<String> {
+/// The images whose class changed at a row, if any did, and what that means for its accuracy.
+fn changed_images(report: &Report, row: &StageRow) -> Option<String> {
+    let count = report.changed_images.iter().filter(|changed| changed.stage == row.name).count();
+    let test = row.versus_previous.as_ref()?.paired_test;
+    (count > 0).then(|| format!("{} {count} ({test})", shortened(&row.name)))
+}
+
+/// Items after a head, broken into lines of at most [`WIDTH`] characters.
+fn wrapped(head: &str, items: &[String], separator: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = head.to_owned();
     for (index, item) in items.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        if line.chars().count() + separator.len() + item.chars().count() > 99 {
-            lines.push(format!("{line},"));
+        let before = if index == 0 { "" } else { separator };
+        // One character is left for the separator at a line's end.
+        if line.chars().count() + before.len() + item.chars().count() >= WIDTH {
+            lines.push(format!("{line}{}", before.trim_end()));
             line = format!("  {item}");
         } else {
-            line += separator;
+            line += before;
             line += item;
         }
     }

@@ -15,7 +15,7 @@ pub use census::Census;
 pub use records::{NoteRecord, RescaleBound, SiteRecord, TransformRecord};
 
 use crate::json_text::from_json;
-use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap};
+use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, PairedTest};
 
 /// Everything that a renderer shows. [`Report::assemble`] makes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +91,8 @@ pub struct ComparisonSummary {
     pub agreeing: usize,
     /// `agreeing` over all images, in `[0, 1]`.
     pub agreement: f64,
+    /// The images that exactly one of the two gets right, and whether that is more than chance.
+    pub paired_test: PairedTest,
     /// The greatest difference of two outputs, unless the scale of integer outputs is not known.
     pub largest_logit_gap: Option<LogitGap>,
     /// The outputs whose bits differ, where both have one element type.
@@ -103,6 +105,7 @@ impl ComparisonSummary {
             reference: reference.to_owned(),
             agreeing: comparison.agreeing,
             agreement: comparison.agreeing as f64 / comparison.images as f64,
+            paired_test: comparison.paired_test,
             largest_logit_gap: comparison.largest_logit_gap,
             different_outputs: comparison.different_outputs,
         }
@@ -123,14 +126,14 @@ pub struct Confusion {
 pub struct ChangedImage {
     /// The name of the row where the class changed.
     pub stage: String,
-    /// Image, label, and the classes before and after.
+    /// Image, label, and the classes before and after with their margins.
     #[serde(flatten)]
     pub flip: Flip,
 }
 
 impl Report {
     /// The schema of report files.
-    pub const SCHEMA: &'static str = "onnx2int-report/1";
+    pub const SCHEMA: &'static str = "onnx2int-report/2";
 
     /// Parses `report.json`, as [`crate::render::json`] writes it.
     ///
