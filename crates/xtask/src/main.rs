@@ -8,6 +8,7 @@ mod cargo;
 mod conform;
 mod console;
 mod digest;
+mod node_tests;
 mod pipeline;
 mod process;
 mod runner;
@@ -53,8 +54,14 @@ enum Task {
     /// Compare every stage file with the ONNX checker and stock ONNX Runtime (needs Python with venv and pip)
     Conform {
         /// Check the files of `run-all --quick`
-        #[arg(long)]
+        #[arg(long, conflicts_with = "onnx_node_tests")]
         quick: bool,
+        /// Instead, run the onnx package's own tests of single operators and compare with the committed list
+        #[arg(long)]
+        onnx_node_tests: bool,
+        /// Write the list of passed and excluded node tests anew
+        #[arg(long, requires = "onnx_node_tests")]
+        bless: bool,
     },
 }
 
@@ -98,7 +105,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             };
             runner::run_all(root, settings, force, interrupt)
         }
-        Task::Conform { quick } => conform::conform(root, *quick, interrupt),
+        Task::Conform { onnx_node_tests: true, bless, .. } => node_tests::run(&root, *bless, &interrupt),
+        Task::Conform { quick, .. } => conform::conform(root, *quick, interrupt),
     }
 }
 
