@@ -41,6 +41,7 @@ SECONDS = 60
 DTYPES = {"float32", "uint8", "int8", "int32", "int64", "bool"}
 NOT_CONSTANT = re.compile(r"expected operand \d+ to be constant|a shape that can be followed from constants|must be constant")
 NO_OPERATOR = re.compile(r"^node .* \((\S+)\): the operator is not supported; expected one of (.*)$")
+NO_DTYPE = re.compile(r"element type (.*) is not supported; expected FLOAT")
 NO_DOMAIN = re.compile(r"^node .* \((\S+)\): operators of domain .* are not supported$")
 
 
@@ -182,12 +183,14 @@ def report(results):
     """The Markdown list; equal results give equal text."""
     passed = [result for result in results if "passed" in result]
     excluded = [result for result in results if "excluded" in result]
-    foreign, refused, known = {}, [], set()
+    foreign, other_types, refused, known = {}, {}, [], set()
     for result in excluded:
         matches = [NO_OPERATOR.match(reason) or NO_DOMAIN.match(reason) for reason in result["excluded"]]
         known.update(name for match in matches if match and match.re is NO_OPERATOR for name in match[2].split(", "))
         if any(matches):
             foreign.setdefault(", ".join(sorted({match[1] for match in matches if match})), []).append(result["name"])
+        elif dtypes := {match[1] for reason in result["excluded"] if (match := NO_DTYPE.search(reason))}:
+            other_types.setdefault(", ".join(sorted(dtypes)), []).append(result["name"])
         else:
             refused.append(result)
     lines = [
@@ -210,7 +213,12 @@ def report(results):
     ]
     lines += ["", f"## Excluded for what the test asks of a known operator: {len(refused)}", "", "In our own words.", ""]
     lines += [f"- {result['name']}: {'; '.join(result['excluded'])}" for result in refused]
-    lines += ["", f"## Excluded for operators that the graph does not have: {len(excluded) - len(refused)}", ""]
+    count = sum(len(tests) for tests in other_types.values())
+    lines += ["", f"## Excluded for element types that the graph does not have: {count}", ""]
+    lines += ["A number is that of a type which our protobuf messages do not name.", ""]
+    lines += [f"- {dtypes}: {', '.join(tests)}" for dtypes, tests in sorted(other_types.items())]
+    count = sum(len(tests) for tests in foreign.values())
+    lines += ["", f"## Excluded for operators that the graph does not have: {count}", ""]
     lines += [f"- {names}: {', '.join(tests)}" for names, tests in sorted(foreign.items())]
     return "\n".join(lines) + "\n"
 

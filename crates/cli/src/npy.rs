@@ -104,7 +104,10 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    fn tensor<T: Element, const SIZE: usize>(&self, from: impl Fn([u8; SIZE]) -> T) -> anyhow::Result<Tensor> {
+    fn tensor<T: Element, const SIZE: usize>(
+        &self,
+        from: impl Fn([u8; SIZE]) -> T,
+    ) -> anyhow::Result<Tensor> {
         let (chunks, rest) = self.data.as_chunks::<SIZE>();
         let claimed = self.shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent));
         ensure!(
@@ -135,7 +138,8 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
         DType::Bool => "|b1",
     };
     let extents: String = tensor.shape().iter().map(|extent| format!("{extent}, ")).collect();
-    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
+    let header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
     let before = MAGIC.len() + 4;
     // Spaces and a line break fill up to the alignment.
     let length = (before + header.len() + 1).next_multiple_of(ALIGNMENT) - before;
@@ -194,7 +198,10 @@ mod tests {
             format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n")
         };
         assert!(refusal(&header("<f8", "(1,)"), &[0; 8]).contains("found \"<f8\""));
-        assert!(refusal(&header("|u1", "(3,)"), &[0; 2]).contains("shape [3] takes elements of 1 bytes each, found 2 bytes"));
+        assert!(
+            refusal(&header("|u1", "(3,)"), &[0; 2])
+                .contains("shape [3] takes elements of 1 bytes each, found 2 bytes")
+        );
         assert!(refusal(&header("|u1", "(3,)"), &[0; 4]).contains("found 4 bytes"));
         assert!(refusal(&header("|u1", "(-3,)"), &[0; 4]).contains("expected numbers"));
         assert!(refusal("{'descr': '|u1', 'shape': (1,), }\n", &[0]).contains("has no \"fortran_order\""));

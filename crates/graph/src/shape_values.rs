@@ -134,11 +134,12 @@ impl ShapeValues {
                 let (start, end) = (bound(number(1)?) as usize, bound(number(2)?) as usize);
                 Some(data.get(start..end.max(start))?.to_vec())
             }
-            Op::Add | Op::Sub | Op::Mul => {
+            Op::Add | Op::Sub | Op::Mul | Op::Div => {
                 let (a, b) = (number(0)?, number(1)?);
                 let result = match node.op {
                     Op::Add => a.checked_add(b)?,
                     Op::Sub => a.checked_sub(b)?,
+                    Op::Div => a.checked_div(b)?,
                     _ => a.checked_mul(b)?,
                 };
                 Some(vec![ShapeElement::Number(result)])

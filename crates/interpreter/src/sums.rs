@@ -19,11 +19,11 @@ pub(crate) fn centered(
     axis: AxisFromEnd,
 ) -> Result<Vec<i16>, OpError> {
     let tensor = x.tensor(slot)?;
-    let widened = widened(tensor, slot)?;
-    let Some(zero_point) = x.optional(zero_point_slot) else { return Ok(widened) };
+    let elements = widened(tensor, slot)?;
+    let Some(zero_point) = x.optional(zero_point_slot) else { return Ok(elements) };
     let zero_points = widened(zero_point, zero_point_slot)?;
     if let &[zero_point] = zero_points.as_slice() {
-        return Ok(widened.into_iter().map(|v| v - zero_point).collect());
+        return Ok(elements.into_iter().map(|v| v - zero_point).collect());
     }
     let (before, after) = tensor.shape().split_at(tensor.rank().saturating_sub(axis.0));
     if before.last() != Some(&zero_points.len()) || zero_point.rank() != 1 {
@@ -34,7 +34,7 @@ pub(crate) fn centered(
     }
     let inner = after.iter().product::<usize>().max(1);
     let index = |element: usize| element / inner % zero_points.len();
-    Ok(widened.into_iter().enumerate().map(|(element, v)| v - zero_points[index(element)]).collect())
+    Ok(elements.into_iter().enumerate().map(|(element, v)| v - zero_points[index(element)]).collect())
 }
 
 /// An axis, by the number of axes after it.

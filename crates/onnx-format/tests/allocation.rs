@@ -24,7 +24,8 @@ const BASE: usize = 150_000_000;
 const PER_BYTE: usize = 400;
 
 fn value(name: &str, data_type: DataType, dims: Vec<DimValue>) -> ValueInfoProto {
-    let dim = dims.into_iter().map(|value| Dimension { value: Some(value), ..Dimension::default() }).collect();
+    let dim =
+        dims.into_iter().map(|value| Dimension { value: Some(value), ..Dimension::default() }).collect();
     let ty = TensorTypeProto { elem_type: data_type as i32, shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto {
         name: name.to_owned(),
@@ -44,7 +45,12 @@ fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
 
 fn with_int(mut node: NodeProto, name: &str, i: i64) -> NodeProto {
     let kind = AttributeType::Int as i32;
-    node.attribute.push(AttributeProto { name: name.to_owned(), i, r#type: kind, ..AttributeProto::default() });
+    node.attribute.push(AttributeProto {
+        name: name.to_owned(),
+        i,
+        r#type: kind,
+        ..AttributeProto::default()
+    });
     node
 }
 
@@ -106,11 +112,8 @@ fn hostile_files() -> Vec<(&'static str, Vec<u8>, bool)> {
             with_int(node("Flatten", &[&name("s")], &name("f")), "axis", 2),
         ]
     });
-    let squared = model(
-        vec![value("x", DataType::Float, vec![symbol("A"), number(1)])],
-        vec![],
-        squared.collect(),
-    );
+    let squared =
+        model(vec![value("x", DataType::Float, vec![symbol("A"), number(1)])], vec![], squared.collect());
     // Each step has an interval for each of a million channels.
     let wide = model(
         vec![value("x", DataType::Uint8, vec![symbol("N"), number(1 << 19)])],
@@ -119,7 +122,8 @@ fn hostile_files() -> Vec<(&'static str, Vec<u8>, bool)> {
             .chain(chain(2_000, "v0", |from, to| node("Max", &[from, from], to)))
             .collect(),
     );
-    let one_name = chain(20_000, "x", |from, to| NodeProto { name: "n".to_owned(), ..node("Relu", &[from], to) });
+    let one_name =
+        chain(20_000, "x", |from, to| NodeProto { name: "n".to_owned(), ..node("Relu", &[from], to) });
     let one_name = model(vec![value("x", DataType::Float, vec![symbol("N")])], vec![], one_name);
     let long_shape_chain = model(
         vec![],

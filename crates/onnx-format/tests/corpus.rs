@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 // The very functions that libFuzzer calls.
 #[path = "../../../fuzz/src/lib.rs"]
-mod entry_points;
+pub mod entry_points;
 
 use entry_points::TARGETS;
 

@@ -50,10 +50,18 @@ pub(crate) fn run(root: &Path, bless: bool, interrupt: &Interrupt) -> anyhow::Re
     let found: Found = serde_json::from_str(&output_of(root, &mut script, interrupt)?)
         .context("scripts/onnx_node_tests.py printed no result")?;
     if found.format != FORMAT {
-        bail!("scripts/onnx_node_tests.py printed format {}; this program knows format {FORMAT}", found.format);
+        bail!(
+            "scripts/onnx_node_tests.py printed format {}; this program knows format {FORMAT}",
+            found.format
+        );
     }
     if !found.failures.is_empty() {
-        bail!("{} node tests of onnx {} fail:\n  {}", found.failures.len(), found.onnx, found.failures.join("\n  "));
+        bail!(
+            "{} node tests of onnx {} fail:\n  {}",
+            found.failures.len(),
+            found.onnx,
+            found.failures.join("\n  ")
+        );
     }
     let list = root.join(LIST);
     if bless {

@@ -15,7 +15,8 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
     let kind = RuntimeKind::from_name(&arguments.runtime)
         .with_context(|| format!("{:?} is not the name of a runtime", arguments.runtime))?;
     let inputs = inputs(&model.graph, &arguments.input)?;
-    let verified = verify(&model.graph).with_context(|| format!("the model {:?} is not valid", arguments.model))?;
+    let verified =
+        verify(&model.graph).with_context(|| format!("the model {:?} is not valid", arguments.model))?;
     let outputs = prepare(kind, verified, model.graph.outputs())?.run(&inputs)?;
 
     let mut text = String::new();
@@ -41,14 +42,17 @@ fn inputs(graph: &Graph, given: &[PathBuf]) -> anyhow::Result<Vec<Tensor>> {
             text.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')) && !path.exists()
         });
         match named {
-            Some(position) if files[position].is_some() => bail!("input {:?} is given twice", names[position]),
+            Some(position) if files[position].is_some() => {
+                bail!("input {:?} is given twice", names[position])
+            }
             Some(position) => files[position] = Some(text[names[position].len() + 1..].into()),
             None => in_order.push(path.clone()),
         }
     }
     let mut in_order = in_order.into_iter();
     let described = || {
-        let types = graph.inputs().iter().map(|&id| format!("{:?} ({})", graph.value(id).name, graph.value(id).ty));
+        let types =
+            graph.inputs().iter().map(|&id| format!("{:?} ({})", graph.value(id).name, graph.value(id).ty));
         types.collect::<Vec<_>>().join(", ")
     };
     let tensors = files
@@ -72,7 +76,8 @@ fn inputs(graph: &Graph, given: &[PathBuf]) -> anyhow::Result<Vec<Tensor>> {
 /// name of a file leaves the folder, and names that then coincide are numbered.
 fn file_name(output: &str, taken: &mut HashSet<String>) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
-    let stem: String = output.chars().map(|character| if plain(character) { character } else { '_' }).collect();
+    let stem: String =
+        output.chars().map(|character| if plain(character) { character } else { '_' }).collect();
     let mut name = format!("{stem}.npy");
     // Some file systems do not tell upper from lower case.
     for n in 2.. {

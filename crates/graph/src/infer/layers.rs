@@ -26,12 +26,7 @@ pub(super) fn conv_integer(x: &Operands<'_>, attributes: &ConvAttributes) -> Res
 
 /// One zero point for the tensor, or one for each index of the axis of that extent. (ONNX Runtime's
 /// CPU kernels take a single one only; the rules of our integer stages ask for that.)
-fn zero_point(
-    x: &Operands<'_>,
-    slot: usize,
-    dtype: DType,
-    extent: Option<&Dim>,
-) -> Result<(), TypeError> {
+fn zero_point(x: &Operands<'_>, slot: usize, dtype: DType, extent: Option<&Dim>) -> Result<(), TypeError> {
     if x.get(slot).is_none() {
         return Ok(());
     }

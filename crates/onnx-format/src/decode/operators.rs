@@ -101,9 +101,7 @@ pub(super) const OPERATORS: [Operator; 32] = [
     }),
     operator("Constant", 1, 25, constant),
     operator("Conv", 1, 22, |attributes, operands| Ok(Op::Conv(conv(attributes, operands)?))),
-    operator("ConvInteger", 10, 10, |attributes, operands| {
-        Ok(Op::ConvInteger(conv(attributes, operands)?))
-    }),
+    operator("ConvInteger", 10, 10, |attributes, operands| Ok(Op::ConvInteger(conv(attributes, operands)?))),
     operator("DequantizeLinear", 10, 28, dequantize_linear),
     operator("Div", 7, 14, |_, _| Ok(Op::Div)),
     operator("Dropout", 12, 22, dropout),
@@ -129,9 +127,7 @@ pub(super) const OPERATORS: [Operator; 32] = [
         Ok(Op::Shape { start: attributes.int_or("start", 0)?, end: attributes.int("end")? })
     }),
     operator("Slice", 10, 13, |_, _| Ok(Op::Slice)),
-    operator("Softmax", 13, 13, |attributes, _| {
-        Ok(Op::Softmax { axis: attributes.int_or("axis", -1)? })
-    }),
+    operator("Softmax", 13, 13, |attributes, _| Ok(Op::Softmax { axis: attributes.int_or("axis", -1)? })),
     operator("Squeeze", 13, 25, |_, _| Ok(Op::Squeeze)),
     operator("Sub", 7, 14, |_, _| Ok(Op::Sub)),
     operator("Transpose", 1, 25, transpose),
