@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment of check_stages.py, once, and prints the path of its python.
+# Makes the Python environment of the scripts here, once, and prints the path of its python.
 #
 #   scripts/setup_venv.sh [FOLDER]
 #

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Print a model as text
     Inspect(Inspect),
+    /// Run any model that can be read on tensors from .npy files
+    Run(Run),
     /// Gather models and scores of a run into report.json and report.md
     Report(Report),
 }
@@ -263,6 +265,22 @@ pub(crate) struct Inspect {
     /// Print every element of large constants too, so that the text is the whole model
     #[arg(long)]
     pub(crate) full: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The model to run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// A .npy file for each of the model's inputs, in their order or as NAME=FILE
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) input: Vec<PathBuf>,
+    /// Folder for a .npy file of each output, named after it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output_dir: PathBuf,
+    /// What runs the model
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = runtime_names())]
+    pub(crate) runtime: String,
 }
 
 #[derive(Args, Debug)]

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Evaluate(evaluate) => commands::evaluate::run(&evaluate),
         Command::Verify(verify) => commands::verify::run(&verify),
         Command::Inspect(inspect) => commands::inspect::run(&inspect),
+        Command::Run(run) => commands::run::run(&run),
         Command::Report(report) => commands::report::run(&report),
     };
     match result {

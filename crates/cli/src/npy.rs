@@ -1,11 +1,136 @@
-//! Tensors as NumPy's `.npy` files, format 1.0.
+//! Tensors as NumPy's `.npy` files.
+//!
+//! The format, after `numpy.lib.format`: `\x93NUMPY`, the version in two bytes, the length of the
+//! header in two bytes (version 1) or four (2 and 3), little-endian; the header, a Python dictionary
+//! `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`; the elements. Written here rather
+//! than taken from a crate, because those that read it bring a parser generator for that one line.
 
-use onnx2int_graph::{DType, Tensor};
+use std::path::Path;
 
-/// The bytes of a `.npy` file: the magic, a header that is a Python literal, and the elements,
-/// row-major and little-endian.
-pub(crate) fn encode(tensor: &Tensor) -> Vec<u8> {
-    let descriptor = match tensor.dtype() {
+use anyhow::{Context, bail, ensure};
+use ndarray::{CowArray, IxDyn, ShapeBuilder};
+use onnx2int_graph::{DType, Element, Tensor};
+
+use crate::files;
+
+/// Reads a tensor. Elements are float32, uint8, int8, int32, int64 or bool of either byte order; the array may be in
+/// C or in Fortran order.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Tensor> {
+    parse(&files::read(path)?).with_context(|| format!("cannot read the tensor {path:?}"))
+}
+
+/// Writes a tensor, in C order and little-endian; all of it or nothing.
+pub(crate) fn write(path: &Path, tensor: &Tensor) -> anyhow::Result<()> {
+    files::write(path, &bytes(tensor))
+}
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// Elements begin at a multiple of this.
+const ALIGNMENT: usize = 64;
+
+fn parse(bytes: &[u8]) -> anyhow::Result<Tensor> {
+    let (header, data) = split(bytes).context("expected a .npy file of version 1, 2 or 3")?;
+    let header = std::str::from_utf8(header).context("the header is no text")?;
+    let descr = entry(header, "descr")?.trim_matches(['\'', '"']);
+    let is_fortran = match entry(header, "fortran_order")? {
+        "True" => true,
+        "False" => false,
+        other => bail!("fortran_order: expected True or False, found {other:?}"),
+    };
+    let (is_big_endian, kind) = match descr.split_at_checked(1) {
+        Some((">", kind)) => (true, kind),
+        Some(("<" | "|" | "=", kind)) => (false, kind),
+        _ => (false, descr),
+    };
+    let layout = Layout { shape: shape(entry(header, "shape")?)?, is_fortran, is_big_endian, data };
+    match kind {
+        "f4" => layout.tensor(f32::from_le_bytes),
+        "u1" => layout.tensor(u8::from_le_bytes),
+        "i1" => layout.tensor(i8::from_le_bytes),
+        "i4" => layout.tensor(i32::from_le_bytes),
+        "i8" => layout.tensor(i64::from_le_bytes),
+        "b1" => layout.tensor(|[byte]: [u8; 1]| byte != 0),
+        _ => bail!(
+            "expected elements of float32, uint8, int8, int32, int64 or bool, found {descr:?}; convert them with \
+             `array.astype`"
+        ),
+    }
+}
+
+/// The header and the elements.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (&[major, _], rest) = rest.split_first_chunk::<2>()?;
+    let (length, rest) = match major {
+        1 => {
+            let (&length, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_le_bytes(length)), rest)
+        }
+        2 | 3 => {
+            let (&length, rest) = rest.split_first_chunk()?;
+            (usize::try_from(u32::from_le_bytes(length)).ok()?, rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+/// The text of one entry of the header: up to the comma, or a whole parenthesis.
+fn entry<'h>(header: &'h str, key: &str) -> anyhow::Result<&'h str> {
+    let found = [format!("'{key}'"), format!("\"{key}\"")].iter().find_map(|quoted| {
+        let value = header.split_once(quoted.as_str())?.1.trim_start().strip_prefix(':')?.trim_start();
+        let end = if value.starts_with('(') { value.find(')')? + 1 } else { value.find([',', '}'])? };
+        Some(value[..end].trim_end())
+    });
+    found.with_context(|| format!("the header {:?} has no {key:?}", header.trim_end()))
+}
+
+fn shape(text: &str) -> anyhow::Result<Vec<usize>> {
+    let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
+    let inner = inner.with_context(|| format!("shape: expected a tuple, found {text:?}"))?;
+    let extents = inner.split(',').map(str::trim).filter(|extent| !extent.is_empty());
+    extents
+        .map(|extent| extent.parse().with_context(|| format!("shape: expected numbers, found {text:?}")))
+        .collect()
+}
+
+/// Where the elements are and how they lie.
+struct Layout<'a> {
+    shape: Vec<usize>,
+    is_fortran: bool,
+    is_big_endian: bool,
+    data: &'a [u8],
+}
+
+impl Layout<'_> {
+    fn tensor<T: Element, const SIZE: usize>(
+        &self,
+        from: impl Fn([u8; SIZE]) -> T,
+    ) -> anyhow::Result<Tensor> {
+        let (chunks, rest) = self.data.as_chunks::<SIZE>();
+        let claimed = self.shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent));
+        ensure!(
+            rest.is_empty() && claimed == Some(chunks.len()),
+            "shape {:?} takes elements of {SIZE} bytes each, found {} bytes",
+            self.shape,
+            self.data.len()
+        );
+        let ordered = |mut bytes: [u8; SIZE]| {
+            if self.is_big_endian {
+                bytes.reverse();
+            }
+            from(bytes)
+        };
+        let elements: Vec<T> = chunks.iter().map(|&bytes| ordered(bytes)).collect();
+        let shape = IxDyn(&self.shape).set_f(self.is_fortran);
+        Ok(Tensor::from_array(CowArray::from(ndarray::Array::from_shape_vec(shape, elements)?)))
+    }
+}
+
+/// The bytes of a `.npy` file of version 1, in C order and little-endian.
+pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let descr = match tensor.dtype() {
         DType::F32 => "<f4",
         DType::U8 => "|u1",
         DType::I8 => "|i1",
@@ -13,16 +138,17 @@ pub(crate) fn encode(tensor: &Tensor) -> Vec<u8> {
         DType::I64 => "<i8",
         DType::Bool => "|b1",
     };
-    let extents: String = tensor.shape().iter().map(|extent| format!("{extent},")).collect();
-    let mut header = format!("{{'descr': '{descriptor}', 'fortran_order': False, 'shape': ({extents}), }}");
-    // The elements begin at a multiple of 64, and the header ends in a line feed.
-    let used = 10 + header.len() + 1;
-    header.extend(std::iter::repeat_n(' ', used.next_multiple_of(64) - used));
-    header.push('\n');
-    let length = u16::try_from(header.len()).expect("a tensor has few axes");
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend(length.to_le_bytes());
-    bytes.extend(header.as_bytes());
+    let extents: String = tensor.shape().iter().map(|extent| format!("{extent}, ")).collect();
+    let header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", extents.trim_end());
+    let before = MAGIC.len() + 4;
+    // Spaces and a line break fill up to the alignment.
+    let length = (before + header.len() + 1).next_multiple_of(ALIGNMENT) - before;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend([1, 0]);
+    let short = u16::try_from(length).expect("64 extents of 20 digits are far below 65 536 characters");
+    bytes.extend(short.to_le_bytes());
+    bytes.extend(format!("{header:<width$}\n", width = length - 1).bytes());
     bytes.extend(tensor.to_le_bytes());
     bytes
 }
@@ -31,22 +157,72 @@ pub(crate) fn encode(tensor: &Tensor) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What `numpy.save` writes for `numpy.array([[1, -2, 3]], dtype=numpy.int32)`.
-    #[test]
-    fn the_bytes_are_those_of_numpy() {
-        let bytes = encode(&Tensor::from_vec(&[1, 3], vec![1_i32, -2, 3]).unwrap());
-        let header = "{'descr': '<i4', 'fortran_order': False, 'shape': (1,3,), }";
-        assert_eq!(&bytes[..10], b"\x93NUMPY\x01\x00\x76\x00");
-        assert_eq!(bytes[10..128], *format!("{header:<117}\n").as_bytes());
-        assert_eq!(bytes[128..], [1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 3, 0, 0, 0]);
+    /// A file of version 1.0 with this header, as numpy writes it but for the padding.
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        file.extend(data);
+        file
+    }
+
+    fn refusal(header: &str, data: &[u8]) -> String {
+        format!("{:#}", parse(&file(header, data)).unwrap_err())
     }
 
     #[test]
-    fn a_scalar_and_a_vector_have_tuples_for_shapes() {
-        for (tensor, shape) in [(Tensor::scalar(7_u8), "()"), (Tensor::vector(vec![7_u8]), "(1,)")] {
-            let text = String::from_utf8_lossy(&encode(&tensor)).into_owned();
-            assert!(text.contains(&format!("'shape': {shape}")), "{text}");
-            assert!(encode(&tensor).len().is_multiple_of(64) || encode(&tensor).len() % 64 == 1);
+    fn every_element_type_survives() {
+        for tensor in [
+            Tensor::from_vec(&[2, 1], vec![1.5f32, -0.0]).unwrap(),
+            Tensor::vector(vec![0u8, 255]),
+            Tensor::vector(vec![-128i8, 127]),
+            Tensor::scalar(i32::MIN),
+            Tensor::vector(vec![i64::MIN, i64::MAX]),
+            Tensor::vector(vec![true, false]),
+            Tensor::from_vec::<f32>(&[3, 0, 2], vec![]).unwrap(),
+        ] {
+            assert_eq!(parse(&bytes(&tensor)).unwrap(), tensor);
         }
+    }
+
+    #[test]
+    fn both_orders_of_elements_and_of_bytes_are_read() {
+        let header = "{'descr': '>i4', 'fortran_order': True, 'shape': (2, 2), }\n";
+        let data = [1i32, 2, 3, 4].map(i32::to_be_bytes).concat();
+        let expected = Tensor::from_vec(&[2, 2], vec![1, 3, 2, 4]).unwrap();
+        assert_eq!(parse(&file(header, &data)).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let header = |descr: &str, shape: &str| {
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n")
+        };
+        assert!(refusal(&header("<f8", "(1,)"), &[0; 8]).contains("found \"<f8\""));
+        assert!(
+            refusal(&header("|u1", "(3,)"), &[0; 2])
+                .contains("shape [3] takes elements of 1 bytes each, found 2 bytes")
+        );
+        assert!(refusal(&header("|u1", "(3,)"), &[0; 4]).contains("found 4 bytes"));
+        assert!(refusal(&header("|u1", "(-3,)"), &[0; 4]).contains("expected numbers"));
+        assert!(refusal("{'descr': '|u1', 'shape': (1,), }\n", &[0]).contains("has no \"fortran_order\""));
+        assert!(format!("{:#}", parse(b"\x89PNG").unwrap_err()).contains("expected a .npy file"));
+    }
+
+    #[test]
+    fn a_header_that_claims_more_than_there_is_is_refused() {
+        for shape in ["(4294967296, 1048576)", "(4294967296, 4294967296)", "(1, 2)"] {
+            let header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}\n");
+            assert!(refusal(&header, &[0; 8]).contains("found 8 bytes"));
+        }
+    }
+
+    #[test]
+    fn the_header_is_what_numpy_writes() {
+        let written = bytes(&Tensor::vector(vec![1i32, 2]));
+        assert_eq!(written.len(), 128 + 8);
+        assert_eq!(&written[..10], b"\x93NUMPY\x01\x00\x76\x00");
+        assert!(written[10..].starts_with(b"{'descr': '<i4', 'fortran_order': False, 'shape': (2,), } "));
+        assert_eq!(written[127], b'\n');
     }
 }

@@ -276,3 +276,36 @@ fn bad_input_is_told_in_one_message() {
     let message = folder.fail(&["report", "--dir", "."]);
     assert!(message.contains("run-all"), "{message}");
 }
+
+/// A .npy file of version 1.0, as numpy writes it but for the padding.
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), data].concat()
+}
+
+#[test]
+fn any_model_runs_on_tensors_from_files() {
+    let folder = Folder::new();
+    let text = "in %a: u8[N]\n in %b: u8[N]\n %sum = Add(%a, %b)\n %top = Max(%a, %b)\n out %sum, %top";
+    let graph = onnx2int_graph::Graph::from_text(text).unwrap();
+    let model = onnx2int_onnx_format::encode(onnx2int_graph::verify(&graph).unwrap());
+    fs::write(folder.path("model.onnx"), model).unwrap();
+    fs::write(folder.path("a.npy"), npy("|u1", "(2,)", &[1, 200])).unwrap();
+    fs::write(folder.path("b.npy"), npy("|u1", "(2,)", &[2, 55])).unwrap();
+    fs::write(folder.path("c.npy"), npy("|u1", "(2,)", &[2, 56])).unwrap();
+
+    let run = ["run", "--model", "model.onnx", "--output-dir", "outputs", "--input"];
+    for runtime in ["interpreter", "tract"] {
+        let arguments = [&run[..], &["a.npy", "b=b.npy", "--runtime", runtime]].concat();
+        let printed = folder.succeed(&arguments).stdout;
+        assert_eq!(printed, "sum: u8[2] in outputs/sum.npy\ntop: u8[2] in outputs/top.npy\n");
+        assert!(fs::read(folder.path("outputs/sum.npy")).unwrap().ends_with(&[b'\n', 3, 255]));
+        assert!(fs::read(folder.path("outputs/top.npy")).unwrap().ends_with(&[b'\n', 2, 200]));
+    }
+
+    // The interpreter never wraps.
+    let message = folder.fail(&[&run[..], &["a.npy", "c.npy"]].concat());
+    assert!(message.contains("element 1 is 200 + 56, which u8 cannot hold"), "{message}");
+    let message = folder.fail(&[&run[..], &["a.npy"]].concat());
+    assert!(message.contains("input \"b\" is missing"), "{message}");
+}

@@ -59,8 +59,9 @@ fn intact_copy(directory: &Path, prefix: &str, file: File) -> Option<Unpacked> {
 }
 
 /// At most one byte more than `length`, so that a hostile archive cannot fill the memory.
-fn decode(archive: &Path, packed: &[u8], length: usize) -> Result<Vec<u8>, DatasetError> {
-    let mut bytes = Vec::with_capacity(length + 1);
+pub(crate) fn decode(archive: &Path, packed: &[u8], length: usize) -> Result<Vec<u8>, DatasetError> {
+    // Grows with what is unpacked: the archive may be short.
+    let mut bytes = Vec::new();
     MultiGzDecoder::new(packed)
         .take(length as u64 + 1)
         .read_to_end(&mut bytes)

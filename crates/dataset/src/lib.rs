@@ -10,12 +10,14 @@
 //! rest.
 
 mod cache;
+mod check;
 mod error;
 mod files;
 mod images;
 mod load;
 mod sampling;
 
+pub use check::check_file;
 pub use error::DatasetError;
 pub use images::{CLASSES, Images, PIXELS, SIDE};
 pub use load::{Dataset, Origin};

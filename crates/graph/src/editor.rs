@@ -58,27 +58,31 @@ pub struct GraphEditor {
     graph: Graph,
     value_names: HashSet<String>,
     node_names: HashSet<String>,
+    /// What the shape-like values of the graph hold, as long as nodes have only been added: a reader
+    /// of files adds as many as a file has, and must not look back over all of them each time.
+    followed: Option<ShapeValues>,
 }
 
 impl From<Graph> for GraphEditor {
     fn from(graph: Graph) -> Self {
         let value_names = graph.values.iter().map(|value| value.name.clone()).collect();
         let node_names = graph.nodes.iter().map(|node| node.name.clone()).collect();
-        Self { graph, value_names, node_names }
+        Self { graph, value_names, node_names, followed: None }
     }
 }
 
 impl GraphEditor {
     /// An empty graph.
     pub fn new(name: &str) -> Self {
-        Self::from(Graph {
+        let empty = Graph {
             name: name.to_owned(),
             nodes: Vec::new(),
             values: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
             metadata: BTreeMap::new(),
-        })
+        };
+        Self { followed: Some(ShapeValues::default()), ..Self::from(empty) }
     }
 
     /// The graph as it stands. Nodes added since the start come last.
@@ -116,8 +120,15 @@ impl GraphEditor {
         output_name: &str,
     ) -> Result<ValueId, EditError> {
         let inputs = inputs.into();
-        let shape_values = self.shape_values_of(&inputs);
-        let ty = infer::output_type(&op, &infer::operands(&self.graph, &inputs, &shape_values))
+        let looked_back;
+        let shape_values = match &self.followed {
+            Some(followed) => followed,
+            None => {
+                looked_back = self.shape_values_of(&inputs);
+                &looked_back
+            }
+        };
+        let ty = infer::output_type(&op, &infer::operands(&self.graph, &inputs, shape_values))
             .map_err(|source| EditError::Type { node: name.to_owned(), op: op.name(), source })?;
         if self.node_names.contains(name) {
             return Err(EditError::NameTaken { name: name.to_owned() });
@@ -126,12 +137,16 @@ impl GraphEditor {
         let output = self.add_value(output_name, ty, Source::Node(node))?;
         self.node_names.insert(name.to_owned());
         self.graph.nodes.push(Node { name: name.to_owned(), op, inputs, output });
+        if let (Some(followed), Some(added)) = (&mut self.followed, self.graph.nodes.last()) {
+            followed.visit(&self.graph, added);
+        }
         Ok(output)
     }
 
     /// Gives a node another operator and other operands. Its name and its output stay; the
     /// output's type follows at once if the operands fit, else in [`GraphEditor::finish`].
     pub fn replace_node(&mut self, node: NodeId, op: Op, inputs: impl Into<Vec<Option<ValueId>>>) {
+        self.followed = None;
         let changed = &mut self.graph.nodes[node.index()];
         changed.op = op;
         changed.inputs = inputs.into();
@@ -141,6 +156,7 @@ impl GraphEditor {
     /// Puts another value into one operand slot, whatever its type; [`GraphEditor::finish`]
     /// refuses it if the node does. The output's type follows as in [`GraphEditor::replace_node`].
     pub fn set_input(&mut self, node: NodeId, slot: usize, value: Option<ValueId>) {
+        self.followed = None;
         let inputs = &mut self.graph.nodes[node.index()].inputs;
         if inputs.len() <= slot {
             inputs.resize(slot + 1, None);
@@ -181,6 +197,7 @@ impl GraphEditor {
     ///
     /// A `new` that depends on `old` then depends on itself; [`GraphEditor::insert_after`] is for that.
     pub fn redirect_uses(&mut self, old: ValueId, new: ValueId) {
+        self.followed = None;
         for node in &mut self.graph.nodes {
             for input in &mut node.inputs {
                 if *input == Some(old) {
@@ -220,6 +237,7 @@ impl GraphEditor {
     /// If the value is not a graph input.
     pub fn retype_input(&mut self, input: ValueId, ty: TensorType) {
         assert!(self.graph.inputs.contains(&input), "retype_input takes a graph input");
+        self.followed = None;
         self.graph.values[input.index()].ty = ty;
     }
 

@@ -25,7 +25,11 @@ impl From<&Dim> for ShapeElement {
     }
 }
 
-/// The known contents of i64 tensors of rank 0 or 1.
+/// Longer tensors are not followed. No shape is longer, as no tensor has more axes that a file may
+/// declare; and a few nodes that join a tensor with itself must not fill the memory.
+const MOST_ELEMENTS: usize = 64;
+
+/// The known contents of i64 tensors of rank 0 or 1, of 64 elements at most.
 #[derive(Clone, Debug, Default)]
 pub struct ShapeValues {
     known: HashMap<ValueId, Vec<ShapeElement>>,
@@ -97,7 +101,7 @@ impl ShapeValues {
             Op::Identity | Op::Unsqueeze | Op::Squeeze | Op::Cast { to: DType::I64 } => operand(0),
             Op::Gather { axis: 0 } => {
                 let data = operand(0)?;
-                let indices = node.input(1).and_then(|id| self.get(graph, id))?;
+                let indices = operand(1)?;
                 indices
                     .iter()
                     .map(|index| match index {
@@ -113,6 +117,9 @@ impl ShapeValues {
                 let mut joined = Vec::new();
                 for slot in 0..node.inputs.len() {
                     joined.extend(operand(slot)?);
+                    if joined.len() > MOST_ELEMENTS {
+                        return None;
+                    }
                 }
                 Some(joined)
             }
@@ -127,11 +134,12 @@ impl ShapeValues {
                 let (start, end) = (bound(number(1)?) as usize, bound(number(2)?) as usize);
                 Some(data.get(start..end.max(start))?.to_vec())
             }
-            Op::Add | Op::Sub | Op::Mul => {
+            Op::Add | Op::Sub | Op::Mul | Op::Div => {
                 let (a, b) = (number(0)?, number(1)?);
                 let result = match node.op {
                     Op::Add => a.checked_add(b)?,
                     Op::Sub => a.checked_sub(b)?,
+                    Op::Div => a.checked_div(b)?,
                     _ => a.checked_mul(b)?,
                 };
                 Some(vec![ShapeElement::Number(result)])
@@ -142,7 +150,7 @@ impl ShapeValues {
 }
 
 fn numbers(tensor: &Tensor) -> Option<Vec<ShapeElement>> {
-    if tensor.rank() > 1 {
+    if tensor.rank() > 1 || tensor.len() > MOST_ELEMENTS {
         return None;
     }
     let elements = tensor.as_slice::<i64>()?;

@@ -4,7 +4,7 @@ use onnx2int_graph::{ConvAttributes, Tensor};
 
 use crate::OpError;
 use crate::operands::{Operands, filled};
-use crate::sums::{add_product_i32, add_product_i64, centered, narrowed, sum_fits_i32};
+use crate::sums::{AxisFromEnd, add_product_i32, add_product_i64, centered, narrowed, sum_fits_i32};
 use crate::window::{Span, Tap, WindowAxis, taps, window_axes};
 
 /// Float convolution. The bias and all products are summed in f64 and rounded to f32 once.
@@ -32,8 +32,9 @@ pub(crate) fn conv(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<Tens
 /// The sum must fit i32 at the end; see [`crate::sums`].
 pub(crate) fn conv_integer(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<Tensor, OpError> {
     let geometry = Geometry::new(x, attributes)?;
-    let input = centered(x, 0, 2)?;
-    let weights = centered(x, 1, 3)?;
+    // Filters are the first axis of the weights; the input has one zero point.
+    let input = centered(x, 0, 2, AxisFromEnd(geometry.axes.len()))?;
+    let weights = centered(x, 1, 3, AxisFromEnd(geometry.axes.len() + 1))?;
     let shape = geometry.output_shape();
     if sum_fits_i32(geometry.taps_per_sum()) {
         let zeros = vec![0i32; geometry.filters];
@@ -216,6 +217,16 @@ mod tests {
         assert_eq!(sums("%x, %w, _, 128u8"), 255 * -128);
         assert_eq!(sums("%x, %w, 255u8, 255u8"), 0);
         assert_eq!(sums("%x, %w, 1u8, 2u8"), 254 * -2 - 253);
+    }
+
+    #[test]
+    fn each_filter_may_have_a_zero_point_of_its_own() {
+        let text = "const %x: u8[1,1,2] = [1, 2]
+             const %w: u8[2,1,2] = [5, 6, 105, 106]
+             const %z: u8[2] = [5, 105]
+             %y = ConvInteger(%x, %w, 0u8, %z)
+             out %y";
+        assert_eq!(value_of(text), tensor(&[1, 2, 1], &[2, 2]));
     }
 
     /// `weight * 255` summed over `taps` cells.

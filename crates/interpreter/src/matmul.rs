@@ -5,7 +5,7 @@ use onnx2int_graph::{DType, GemmAttributes, Tensor, TensorType};
 use crate::OpError;
 use crate::broadcast::{common_shape, expanded};
 use crate::operands::{Operands, filled};
-use crate::sums::{add_product_i32, add_product_i64, centered, narrowed, sum_fits_i32};
+use crate::sums::{AxisFromEnd, add_product_i32, add_product_i64, centered, narrowed, sum_fits_i32};
 
 /// `alpha * a' * b' + beta * c`, summed in f64 and rounded to f32 once.
 pub(crate) fn gemm(x: &Operands<'_>, attributes: &GemmAttributes) -> Result<Tensor, OpError> {
@@ -54,8 +54,23 @@ fn wide_matrix(x: &Operands<'_>, slot: usize, transposed: bool) -> Result<(Vec<f
 /// The matrix product of floats (summed in f64), i32 or i64 (summed exactly, checked at the end).
 pub(crate) fn matmul(x: &Operands<'_>) -> Result<Tensor, OpError> {
     let (a, b) = (x.tensor(0)?, x.tensor(1)?);
-    let product = Product::new(a.shape(), b.shape())?;
-    let shape = product.shape();
+    // A vector is a matrix of one row, or of one column, that the result does not have.
+    let (mut a_shape, mut b_shape) = (a.shape().to_vec(), b.shape().to_vec());
+    if a.rank() == 1 {
+        a_shape.insert(0, 1);
+    }
+    if b.rank() == 1 {
+        b_shape.push(1);
+    }
+    let product = Product::new(&a_shape, &b_shape)?;
+    let mut shape = product.shape();
+    let rank = shape.len();
+    if b.rank() == 1 {
+        shape.remove(rank - 1);
+    }
+    if a.rank() == 1 {
+        shape.remove(rank - 2);
+    }
     match a.dtype() {
         DType::F32 => {
             let widen = |elements: &[f32]| elements.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
@@ -86,10 +101,11 @@ fn in_range<T: TryFrom<i128>>(sums: &[i128], dtype: DType) -> Result<Vec<T>, OpE
         .collect()
 }
 
-/// The product of 8-bit matrices minus their scalar zero points, in i32; see [`crate::sums`].
+/// The product of 8-bit matrices minus their zero points, in i32; see [`crate::sums`].
 pub(crate) fn matmul_integer(x: &Operands<'_>) -> Result<Tensor, OpError> {
     let product = Product::new(x.tensor(0)?.shape(), x.tensor(1)?.shape())?;
-    let (a, b) = (centered(x, 0, 2)?, centered(x, 1, 3)?);
+    // One zero point for each row of the first operand, or for each column of the second.
+    let (a, b) = (centered(x, 0, 2, AxisFromEnd(1))?, centered(x, 1, 3, AxisFromEnd(0))?);
     let sums = if sum_fits_i32(product.inner) {
         product.sums(&a, &b, 0i32, add_product_i32)
     } else {
@@ -249,6 +265,32 @@ mod tests {
         };
         assert_eq!(sum(33_025).unwrap().as_single::<i32>(), Some(33_025 * 255 * 255));
         assert!(matches!(sum(33_026), Err(OpError::Overflow { element: 0, .. })));
+    }
+
+    #[test]
+    fn a_vector_is_a_row_or_a_column() {
+        let product = |a: &str, b: &str| {
+            value_of(&format!(
+                "const %a: i32[{a}] = [1,2]\n const %b: i32[{b}] = [3,4]\n %y = MatMul(%a, %b)\n out %y"
+            ))
+        };
+        assert_eq!(product("2", "2"), tensor(&[], &[11]));
+        assert_eq!(product("1,2", "2"), tensor(&[1], &[11]));
+        assert_eq!(product("2", "2,1"), tensor(&[1], &[11]));
+        assert_eq!(product("2", "1,2,1"), tensor(&[1, 1], &[11]));
+        assert_eq!(product("2,1", "1,2"), tensor(&[2, 2], &[3, 4, 6, 8]));
+    }
+
+    #[test]
+    fn rows_and_columns_may_have_zero_points_of_their_own() {
+        let text = "const %a: u8[2,2] = [1, 2, 11, 12]
+             const %b: i8[2,2] = [1, -1, 1, -1]
+             const %za: u8[2] = [0, 10]
+             const %zb: i8[2] = [0, -2]
+             %y = MatMulInteger(%a, %b, %za, %zb)
+             out %y";
+        // Both rows are [1, 2], and all of b is 1.
+        assert_eq!(value_of(text), tensor(&[2, 2], &[3, 3, 3, 3]));
     }
 
     #[test]

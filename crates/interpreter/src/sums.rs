@@ -10,25 +10,44 @@ use onnx2int_graph::{DType, Tensor, TensorType};
 use crate::OpError;
 use crate::operands::Operands;
 
-/// An 8-bit operand minus its scalar zero point, exactly: at most 255 in absolute value.
-pub(crate) fn centered(x: &Operands<'_>, slot: usize, zero_point_slot: usize) -> Result<Vec<i16>, OpError> {
-    let zero_point = match x.optional(zero_point_slot) {
-        None => 0,
-        Some(tensor) => match (tensor.as_single::<u8>(), tensor.as_single::<i8>()) {
-            (Some(zero_point), _) => i16::from(zero_point),
-            (None, Some(zero_point)) => i16::from(zero_point),
-            (None, None) => {
-                return Err(OpError::shape(
-                    format!("a scalar 8-bit zero point at operand {zero_point_slot}"),
-                    TensorType::of(tensor).to_string(),
-                ));
-            }
-        },
-    };
-    match x.tensor(slot)? {
-        Tensor::U8(array) => Ok(array.iter().map(|&v| i16::from(v) - zero_point).collect()),
-        Tensor::I8(array) => Ok(array.iter().map(|&v| i16::from(v) - zero_point).collect()),
-        other => Err(OpError::OperandDtype { slot, expected: "u8 or i8", found: other.dtype() }),
+/// An 8-bit operand minus its zero points, exactly: at most 255 in absolute value. There is one zero
+/// point for the tensor, or one for each index of `axis`, counted from the last one.
+pub(crate) fn centered(
+    x: &Operands<'_>,
+    slot: usize,
+    zero_point_slot: usize,
+    axis: AxisFromEnd,
+) -> Result<Vec<i16>, OpError> {
+    let tensor = x.tensor(slot)?;
+    let elements = widened(tensor, slot)?;
+    let Some(zero_point) = x.optional(zero_point_slot) else { return Ok(elements) };
+    let zero_points = widened(zero_point, zero_point_slot)?;
+    if let &[zero_point] = zero_points.as_slice() {
+        return Ok(elements.into_iter().map(|v| v - zero_point).collect());
+    }
+    let (before, after) = tensor.shape().split_at(tensor.rank().saturating_sub(axis.0));
+    if before.last() != Some(&zero_points.len()) || zero_point.rank() != 1 {
+        return Err(OpError::shape(
+            format!("one zero point at operand {zero_point_slot}, or as many as that axis has indices"),
+            format!("{} for {}", TensorType::of(zero_point), TensorType::of(tensor)),
+        ));
+    }
+    let inner = after.iter().product::<usize>().max(1);
+    let index = |element: usize| element / inner % zero_points.len();
+    Ok(elements.into_iter().enumerate().map(|(element, v)| v - zero_points[index(element)]).collect())
+}
+
+/// An axis, by the number of axes after it.
+#[derive(Clone, Copy)]
+pub(crate) struct AxisFromEnd(pub(crate) usize);
+
+fn widened(tensor: &Tensor, slot: usize) -> Result<Vec<i16>, OpError> {
+    match tensor {
+        Tensor::U8(array) => Ok(array.iter().map(|&v| i16::from(v)).collect()),
+        Tensor::I8(array) => Ok(array.iter().map(|&v| i16::from(v)).collect()),
+        Tensor::F32(_) | Tensor::I32(_) | Tensor::I64(_) | Tensor::Bool(_) => {
+            Err(OpError::OperandDtype { slot, expected: "u8 or i8", found: tensor.dtype() })
+        }
     }
 }
 

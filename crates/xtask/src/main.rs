@@ -11,6 +11,7 @@ mod console;
 mod digest;
 #[cfg(unix)]
 mod faults;
+mod node_tests;
 mod pipeline;
 mod process;
 mod proof;
@@ -57,8 +58,14 @@ enum Task {
     /// Compare every stage file with the ONNX checker and stock ONNX Runtime (needs Python with venv and pip)
     Conform {
         /// Check the files of `run-all --quick`
-        #[arg(long)]
+        #[arg(long, conflicts_with = "onnx_node_tests")]
         quick: bool,
+        /// Instead, run the onnx package's own tests of single operators and compare with the committed list
+        #[arg(long)]
+        onnx_node_tests: bool,
+        /// Write the list of passed and excluded node tests anew
+        #[arg(long, requires = "onnx_node_tests")]
+        bless: bool,
     },
     /// Certify the integer stages, check the certificates by independent means, and try to refute them (needs Python
     /// with venv and pip)
@@ -130,6 +137,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
         #[cfg(unix)]
         Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),
+        Task::Conform { onnx_node_tests: true, bless, .. } => node_tests::run(&root, *bless, &interrupt),
+        Task::Conform { quick, .. } => conform::conform(root, *quick, interrupt),
     }
 }
 

@@ -19,21 +19,31 @@ pub(super) fn conv(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<Tens
 pub(super) fn conv_integer(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<TensorType, TypeError> {
     let input = x.typed(0, &BYTES)?;
     let weights = x.typed(1, &BYTES)?;
-    // ONNX allows a vector of weight zero points; ONNX Runtime's CPU kernel does not, so that no
-    // stage of ours has one.
-    scalar_zero_point(x, 2, input.dtype)?;
-    scalar_zero_point(x, 3, weights.dtype)?;
+    zero_point(x, 2, input.dtype, None)?;
+    zero_point(x, 3, weights.dtype, weights.shape.first())?;
     convolved(x, attributes, DType::I32)
 }
 
-fn scalar_zero_point(x: &Operands<'_>, slot: usize, dtype: DType) -> Result<(), TypeError> {
-    if x.get(slot).is_some() {
-        let zero_point = x.typed(slot, &[dtype])?;
-        if zero_point.rank() != 0 {
-            return error(TypeRule::OperandShape, "a scalar zero point", zero_point);
-        }
+/// One zero point for the tensor, or one for each index of the axis of that extent. (ONNX Runtime's
+/// CPU kernels take a single one only; the rules of our integer stages ask for that.)
+fn zero_point(x: &Operands<'_>, slot: usize, dtype: DType, extent: Option<&Dim>) -> Result<(), TypeError> {
+    if x.get(slot).is_none() {
+        return Ok(());
     }
-    Ok(())
+    let zero_point = x.typed(slot, &[dtype])?;
+    let fits = match zero_point.shape.as_slice() {
+        [] | [Dim::Fixed(1)] => true,
+        [own] => Some(own) == extent,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected = match extent {
+        Some(extent) => format!("one zero point, or {extent} of them"),
+        None => "one zero point".to_owned(),
+    };
+    error(TypeRule::OperandShape, expected, zero_point)
 }
 
 fn convolved(x: &Operands<'_>, attributes: &ConvAttributes, dtype: DType) -> Result<TensorType, TypeError> {
@@ -192,14 +202,32 @@ pub(super) fn gemm(x: &Operands<'_>, attributes: &GemmAttributes) -> Result<Tens
 pub(super) fn matmul(x: &Operands<'_>, dtypes: &[DType]) -> Result<TensorType, TypeError> {
     let a = x.typed(0, dtypes)?;
     let b = x.typed(1, &[a.dtype])?;
-    product(a, b, a.dtype)
+    // A vector is a matrix of one row, or of one column, that the result does not have.
+    let (is_row, is_column) = (a.rank() == 1, b.rank() == 1);
+    let (mut rows, mut columns) = (a.clone(), b.clone());
+    if is_row {
+        rows.shape.insert(0, Dim::Fixed(1));
+    }
+    if is_column {
+        columns.shape.push(Dim::Fixed(1));
+    }
+    let mut ty = product(&rows, &columns, a.dtype)?;
+    let rank = ty.rank();
+    if is_column {
+        ty.shape.remove(rank - 1);
+    }
+    if is_row {
+        ty.shape.remove(rank - 2);
+    }
+    Ok(ty)
 }
 
 pub(super) fn matmul_integer(x: &Operands<'_>) -> Result<TensorType, TypeError> {
     let a = x.typed(0, &BYTES)?;
     let b = x.typed(1, &BYTES)?;
-    scalar_zero_point(x, 2, a.dtype)?;
-    scalar_zero_point(x, 3, b.dtype)?;
+    let rows = a.rank().checked_sub(2).map(|axis| &a.shape[axis]);
+    zero_point(x, 2, a.dtype, rows)?;
+    zero_point(x, 3, b.dtype, b.shape.last())?;
     product(a, b, DType::I32)
 }
 

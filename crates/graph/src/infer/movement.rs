@@ -11,10 +11,22 @@ pub(super) fn flatten(x: &Operands<'_>, axis: i64) -> Result<TensorType, TypeErr
     Ok(TensorType { dtype: ty.dtype, shape })
 }
 
+/// The longest name that [`merged`] gives to an extent, in bytes. Merging a merged axis with itself
+/// doubles the name, so that without a limit a few nodes would fill the memory.
+const LONGEST_PRODUCT: usize = 1000;
+
 /// The product of extents; a symbolic one gets a name that spells the product.
 fn merged(dims: &[Dim]) -> Result<Dim, TypeError> {
     let fixed = fixed_product(dims)?;
     let symbols: Vec<_> = dims.iter().filter(|dim| dim.fixed().is_none()).map(Dim::to_string).collect();
+    let length: usize = symbols.iter().map(String::len).sum();
+    if length > LONGEST_PRODUCT {
+        return error(
+            TypeRule::OperandShape,
+            format!("a product of extents that is spelled with {LONGEST_PRODUCT} bytes"),
+            format!("names of {length}"),
+        );
+    }
     Ok(match (symbols.is_empty(), fixed) {
         (true, _) | (_, 0) => Dim::Fixed(fixed),
         (false, 1) => Dim::symbol(&symbols.join("*")),

@@ -121,6 +121,7 @@ fn convolutions() {
         ("ConvInteger(%bytes, %w_bytes, 0u8, 0u8)", "operand-dtype"),
         ("ConvInteger(%bytes, %w_bytes, 0u8, %i8_zeros)", "operand-shape"),
         ("ConvInteger(%bytes, %w_bytes, %u_vector)", "operand-shape"),
+        ("ConvInteger(%bytes, %w_depthwise, 3u8, %u_vector) group=4", "i32[N,4,8,6]"),
         ("ConvInteger(%image, %w_bytes)", "operand-dtype"),
         ("ConvInteger(%bytes, %w)", "operand-dtype"),
         ("ConvInteger(%bytes, %w_bytes, _, _, %w)", "operand-count"),
@@ -146,13 +147,19 @@ fn products() {
         ("MatMul(%batches, %b)", "f32[N,2,3,3]"),
         ("MatMul(%i, %b_int)", "i32[N,3]"),
         ("MatMul(%matrix, %b_wide)", "operand-shape"),
-        ("MatMul(%vector, %b)", "operand-shape"),
+        ("MatMul(%vector, %b)", "f32[3]"),
+        ("MatMul(%batches, %vector)", "f32[N,2,3]"),
+        ("MatMul(%vector, %vector)", "f32[]"),
+        ("MatMul(%scalar, %b)", "operand-shape"),
+        ("MatMul(%b, %vector)", "operand-shape"),
         ("MatMul(%batches, %any)", "operand-shape"),
         ("MatMul(%i, %b)", "operand-dtype"),
         ("MatMul(%u, %u)", "operand-dtype"),
         ("MatMulInteger(%u, %b_bytes)", "i32[N,3]"),
         ("MatMulInteger(%u, %b_bytes, 3u8, 1i8)", "i32[N,3]"),
         ("MatMulInteger(%u, %b_bytes, %zeros)", "operand-shape"),
+        ("MatMulInteger(%u, %b_bytes, 3u8, %i8_zeros)", "operand-shape"),
+        ("MatMulInteger(%u_vector, %b_bytes)", "operand-shape"),
         ("MatMulInteger(%u, %b_bytes, 3i8)", "operand-dtype"),
         ("MatMulInteger(%i, %b_bytes)", "operand-dtype"),
         ("MatMulInteger(%u, %b_int)", "operand-dtype"),
@@ -396,6 +403,47 @@ fn shapes_are_followed_through_nodes() {
     )
     .unwrap();
     assert_eq!(graph.value(graph.outputs()[0]).ty.to_string(), "f32[N,24]");
+}
+
+#[test]
+fn shapes_are_followed_through_arithmetic() {
+    let graph = Graph::from_text(
+        "in %x: f32[N,2,3,4]
+        %channels = Shape(%x) start=1 end=2
+        const %two: i64[1] = [2]
+        const %rest: i64[1] = [-1]
+        %half = Div(%channels, %two)
+        %target = Concat(%half, %rest) axis=0
+        %y = Reshape(%x, %target)
+        out %y",
+    )
+    .unwrap();
+    assert_eq!(graph.value(graph.outputs()[0]).ty.to_string(), "f32[1,N*24]");
+}
+
+#[test]
+fn names_of_products_are_not_spelled_without_end() {
+    // [A, 1] + [1, A] merges into [A*A, 1], and so on.
+    let steps: String = (0..12)
+        .map(|n| {
+            let x = if n == 0 { "x".to_owned() } else { format!("f{}", n - 1) };
+            format!(
+                "%t{n} = Transpose(%{x}) perm=[1,0]\n%s{n} = Add(%{x}, %t{n})\n%f{n} = Flatten(%s{n}) axis=2\n"
+            )
+        })
+        .collect();
+    let error = Graph::from_text(&format!("in %x: f32[A,1]\n{steps}out %f11")).unwrap_err();
+    assert!(error.to_string().contains("a product of extents that is spelled with 1000 bytes"), "{error}");
+}
+
+#[test]
+fn lists_that_grow_without_end_are_not_followed() {
+    let steps: String = (0..40).map(|n| format!("%v{} = Concat(%v{n}, %v{n}) axis=0\n", n + 1)).collect();
+    let text = format!("in %x: f32[N]\nconst %v0: i64[1] = [1]\n{steps}out %v40");
+    let graph = Graph::from_text(&text).unwrap();
+    assert_eq!(graph.value(graph.outputs()[0]).ty.to_string(), "i64[1099511627776]");
+    let error = Graph::from_text(&text.replace("out", "%y = Reshape(%x, %v7)\nout")).unwrap_err();
+    assert!(error.to_string().contains("followed from constants"), "{error}");
 }
 
 #[test]

@@ -111,6 +111,7 @@ pub fn analyze(graph: Verified<'_>) -> Ranges {
         graph,
         ranges: graph.values().map(|(_, value)| dtype_range(value.ty.dtype)).collect(),
         overflows: Vec::new(),
+        kept: 0,
     };
     for (id, value) in graph.values() {
         if let Some(tensor) = value.constant() {
@@ -151,6 +152,8 @@ struct Analysis<'g> {
     graph: &'g Graph,
     ranges: Vec<Option<ChannelRange>>,
     overflows: Vec<Overflow>,
+    /// The number of intervals in ranges of results with one for each channel.
+    kept: usize,
 }
 
 impl Analysis<'_> {
@@ -158,6 +161,12 @@ impl Analysis<'_> {
         let dtype = self.graph.value(node.output).ty.dtype;
         let Some(type_range) = dtype.integer_range() else { return };
         let Some(mut exact) = self.result(node) else { return };
+        if exact.axis.is_some() {
+            match self.kept.checked_add(exact.bounds.len()) {
+                Some(kept) if kept <= MOST_KEPT => self.kept = kept,
+                _ => exact = exact.collapsed(),
+            }
+        }
         for (channel, bound) in exact.bounds.iter_mut().enumerate() {
             if bound.0 < type_range.0 || bound.1 > type_range.1 {
                 self.overflows.push(Overflow { node: id, channel, range: *bound });
@@ -321,8 +330,12 @@ impl Analysis<'_> {
 
 /// Whether so many intervals are worth their memory; a file may declare any extent.
 const fn is_worth_keeping(channels: usize) -> bool {
-    channels <= 1 << 24
+    channels <= 1 << 20
 }
+
+/// Once all results together have so many intervals (64 MB), further ones get a single one each,
+/// which holds as well but is wider.
+const MOST_KEPT: usize = 1 << 22;
 
 fn product(a: Interval, b: Interval) -> Interval {
     let corners =

@@ -1,6 +1,7 @@
 //! ONNX bytes to [`Graph`].
 
 mod attributes;
+mod fresh_names;
 mod operators;
 mod size;
 mod tensor;
@@ -17,16 +18,25 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, 
 use crate::annotation_keys::{SCALE, ZERO_POINT};
 use crate::{DecodeError, Place, Problem};
 use attributes::Attributes;
+use fresh_names::FreshNames;
 use operators::{Operand, Operands, Refusal};
 use size::check_size;
 use types::{Symbols, check_declared, input_type};
 
 /// The versions of ONNX's default operator set that [`decode`] reads.
-pub const ACCEPTED_OPSETS: RangeInclusive<i64> = 13..=21;
+///
+/// From 13 on every operator of [`Op`](onnx2int_graph::Op) is read. Before, those are whose form and
+/// meaning was the same already; others are refused by name. Newer sets than the last one may
+/// change any operator, and are refused until someone has compared them.
+pub const ACCEPTED_OPSETS: RangeInclusive<i64> = 7..=28;
 
 /// From 3 on a model says which operator sets it uses. The upper end only tells a model from
 /// noise; what an operator means hangs on its operator set.
 const PLAUSIBLE_IR_VERSIONS: RangeInclusive<i64> = 3..=64;
+
+/// More problems than anyone reads; beyond them reading stops. Each may quote a type, so that their
+/// text could else be far longer than the file.
+const MOST_PROBLEMS: usize = 1000;
 
 /// What `graph.name` becomes where a file has none; ONNX demands one.
 const UNNAMED_GRAPH: &str = "main_graph";
@@ -43,16 +53,20 @@ const UNNAMED_GRAPH: &str = "main_graph";
 pub fn decode(bytes: &[u8]) -> Result<Graph, DecodeError> {
     let model = parse(bytes)?;
     let Some(graph) = &model.graph else { return not_onnx("it holds no graph") };
-    check_versions(&model)?;
-    let mut decoder = Decoder::new(graph);
+    let mut decoder = Decoder::new(graph, operator_set(&model)?);
     decoder.read_model(&model);
     decoder.read_constants(graph);
     decoder.read_inputs(graph);
     for node in &graph.node {
+        if decoder.problems.len() >= MOST_PROBLEMS {
+            break;
+        }
         decoder.read_node(node);
     }
-    decoder.read_outputs(graph);
-    decoder.check_value_infos(graph);
+    if decoder.problems.len() < MOST_PROBLEMS {
+        decoder.read_outputs(graph);
+        decoder.check_value_infos(graph);
+    }
     decoder.read_annotations(&graph.quantization_annotation);
     decoder.finish()
 }
@@ -69,7 +83,8 @@ fn parse(bytes: &[u8]) -> Result<ModelProto, DecodeError> {
         .or_else(|error| not_onnx(format!("{error}; it is something else, or cut short")))
 }
 
-fn check_versions(model: &ModelProto) -> Result<(), DecodeError> {
+/// The version of the default operator set that the model imports.
+fn operator_set(model: &ModelProto) -> Result<i64, DecodeError> {
     if !PLAUSIBLE_IR_VERSIONS.contains(&model.ir_version) {
         return not_onnx(format!("ir_version is {}; expected 3 or more", model.ir_version));
     }
@@ -78,10 +93,10 @@ fn check_versions(model: &ModelProto) -> Result<(), DecodeError> {
     let Some(version) = versions.next() else {
         return not_onnx("it imports no operator set of the default domain");
     };
-    match std::iter::once(version).chain(versions).find(|version| !ACCEPTED_OPSETS.contains(version)) {
-        Some(found) => Err(DecodeError::Opset { found }),
-        None => Ok(()),
+    if let Some(other) = versions.find(|&other| other != version) {
+        return not_onnx(format!("it imports the operator sets {version} and {other} of the default domain"));
     }
+    if ACCEPTED_OPSETS.contains(&version) { Ok(version) } else { Err(DecodeError::Opset { found: version }) }
 }
 
 fn is_default_domain(domain: &str) -> bool {
@@ -99,11 +114,13 @@ enum Slot {
 /// The graph so far and what could not be read.
 struct Decoder<'a> {
     editor: GraphEditor,
+    /// The version of the default operator set.
+    opset: i64,
     values: HashMap<&'a str, Slot>,
     /// Values that some node reads, or that the graph gives.
     used: HashSet<&'a str>,
     /// Names that nodes have, or will have.
-    node_names: HashSet<String>,
+    node_names: FreshNames,
     named_nodes: HashSet<&'a str>,
     outputs: Vec<ValueId>,
     symbols: Symbols,
@@ -111,15 +128,16 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(graph: &'a GraphProto) -> Self {
+    fn new(graph: &'a GraphProto, opset: i64) -> Self {
         let name = if graph.name.is_empty() { UNNAMED_GRAPH } else { &graph.name };
         let operands = graph.node.iter().flat_map(|node| &node.input);
         let outputs = graph.output.iter().map(|output| &output.name);
         Self {
             editor: GraphEditor::new(name),
+            opset,
             values: HashMap::new(),
             used: operands.chain(outputs).map(String::as_str).collect(),
-            node_names: graph.node.iter().map(|node| node.name.clone()).collect(),
+            node_names: FreshNames::beside(graph.node.iter().map(|node| node.name.clone())),
             named_nodes: HashSet::new(),
             outputs: Vec::new(),
             symbols: Symbols::of(graph),
@@ -223,14 +241,7 @@ impl<'a> Decoder<'a> {
             ("", _) => node.op_type.clone(),
             (name, _) => name.to_owned(),
         };
-        let mut name = base.clone();
-        for n in 2.. {
-            if self.node_names.insert(name.clone()) {
-                break;
-            }
-            name = format!("{base}_{n}");
-        }
-        name
+        self.node_names.fresh(&base)
     }
 
     fn make_node(&mut self, name: &str, node: &'a NodeProto) -> Result<ValueId, Refusal> {
@@ -253,6 +264,7 @@ impl<'a> Decoder<'a> {
         let attributes = Attributes::of(node)?;
         let op = operators::read(
             &node.op_type,
+            self.opset,
             &attributes,
             &Operands { graph: self.editor.graph(), slots: &slots },
         )?;
@@ -306,6 +318,9 @@ impl<'a> Decoder<'a> {
 
     fn check_value_infos(&mut self, graph: &'a GraphProto) {
         for info in &graph.value_info {
+            if self.problems.len() >= MOST_PROBLEMS {
+                break;
+            }
             if let Some(Slot::Readable(id)) = self.values.get(info.name.as_str())
                 && let Err(reason) = check_declared(info, &self.editor.graph().value(*id).ty)
             {

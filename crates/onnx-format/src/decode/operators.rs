@@ -72,55 +72,88 @@ impl<'a> Operands<'a> {
 
 type Reader = fn(&Attributes<'_>, &Operands<'_>) -> Result<Op, Refusal>;
 
-/// Every operator that can be read, by its ONNX name.
-pub(super) const READERS: [(&str, Reader); 32] = [
-    ("Add", |_, _| Ok(Op::Add)),
-    ("ArgMax", arg_max),
-    ("Cast", cast),
-    ("Clip", |_, _| Ok(Op::Clip)),
-    ("Concat", |attributes, _| Ok(Op::Concat { axis: required(attributes.int("axis")?, "axis")? })),
-    ("Constant", constant),
-    ("Conv", |attributes, operands| Ok(Op::Conv(conv(attributes, operands)?))),
-    ("ConvInteger", |attributes, operands| Ok(Op::ConvInteger(conv(attributes, operands)?))),
-    ("DequantizeLinear", dequantize_linear),
-    ("Div", |_, _| Ok(Op::Div)),
-    ("Dropout", dropout),
-    ("Flatten", |attributes, _| Ok(Op::Flatten { axis: attributes.int_or("axis", 1)? })),
-    ("Gather", |attributes, _| Ok(Op::Gather { axis: attributes.int_or("axis", 0)? })),
-    ("Gemm", gemm),
-    ("Identity", |_, _| Ok(Op::Identity)),
-    ("LogSoftmax", |attributes, _| Ok(Op::LogSoftmax { axis: attributes.int_or("axis", -1)? })),
-    ("MatMul", |_, _| Ok(Op::MatMul)),
-    ("MatMulInteger", |_, _| Ok(Op::MatMulInteger)),
-    ("Max", |_, _| Ok(Op::Max)),
-    ("MaxPool", max_pool),
-    ("Min", |_, _| Ok(Op::Min)),
-    ("Mul", |_, _| Ok(Op::Mul)),
-    ("QuantizeLinear", quantize_linear),
-    ("Relu", |_, _| Ok(Op::Relu)),
-    ("Reshape", |attributes, _| Ok(Op::Reshape { allow_zero: attributes.flag_or("allowzero", false)? })),
-    ("Shape", |attributes, _| {
+/// An operator that can be read.
+pub(super) struct Operator {
+    /// Its ONNX name.
+    pub(super) name: &'static str,
+    /// The first operator set in which it has the form and the meaning that the reader knows.
+    since: i64,
+    /// The last operator set up to [`ACCEPTED_OPSETS`](super::ACCEPTED_OPSETS)'s end that changed it. All changes
+    /// from `since` to there were compared: they add element types that no graph of ours has, and
+    /// attributes that the reader knows or [`Attributes::finish`] refuses by name.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the record of what was compared; a test reads it"))]
+    checked: i64,
+    read: Reader,
+}
+
+const fn operator(name: &'static str, since: i64, checked: i64, read: Reader) -> Operator {
+    Operator { name, since, checked, read }
+}
+
+/// Every operator that can be read, by name.
+pub(super) const OPERATORS: [Operator; 32] = [
+    operator("Add", 7, 14, |_, _| Ok(Op::Add)),
+    operator("ArgMax", 1, 13, arg_max),
+    operator("Cast", 6, 28, cast),
+    operator("Clip", 11, 13, |_, _| Ok(Op::Clip)),
+    operator("Concat", 4, 13, |attributes, _| {
+        Ok(Op::Concat { axis: required(attributes.int("axis")?, "axis")? })
+    }),
+    operator("Constant", 1, 25, constant),
+    operator("Conv", 1, 22, |attributes, operands| Ok(Op::Conv(conv(attributes, operands)?))),
+    operator("ConvInteger", 10, 10, |attributes, operands| Ok(Op::ConvInteger(conv(attributes, operands)?))),
+    operator("DequantizeLinear", 10, 28, dequantize_linear),
+    operator("Div", 7, 14, |_, _| Ok(Op::Div)),
+    operator("Dropout", 12, 22, dropout),
+    operator("Flatten", 1, 25, |attributes, _| Ok(Op::Flatten { axis: attributes.int_or("axis", 1)? })),
+    operator("Gather", 1, 13, |attributes, _| Ok(Op::Gather { axis: attributes.int_or("axis", 0)? })),
+    operator("Gemm", 7, 13, gemm),
+    operator("Identity", 1, 25, |_, _| Ok(Op::Identity)),
+    operator("LogSoftmax", 13, 13, |attributes, _| {
+        Ok(Op::LogSoftmax { axis: attributes.int_or("axis", -1)? })
+    }),
+    operator("MatMul", 1, 13, |_, _| Ok(Op::MatMul)),
+    operator("MatMulInteger", 10, 10, |_, _| Ok(Op::MatMulInteger)),
+    operator("Max", 8, 13, |_, _| Ok(Op::Max)),
+    operator("MaxPool", 1, 22, max_pool),
+    operator("Min", 8, 13, |_, _| Ok(Op::Min)),
+    operator("Mul", 7, 14, |_, _| Ok(Op::Mul)),
+    operator("QuantizeLinear", 10, 28, quantize_linear),
+    operator("Relu", 6, 14, |_, _| Ok(Op::Relu)),
+    operator("Reshape", 5, 25, |attributes, _| {
+        Ok(Op::Reshape { allow_zero: attributes.flag_or("allowzero", false)? })
+    }),
+    operator("Shape", 1, 25, |attributes, _| {
         Ok(Op::Shape { start: attributes.int_or("start", 0)?, end: attributes.int("end")? })
     }),
-    ("Slice", |_, _| Ok(Op::Slice)),
-    ("Softmax", |attributes, _| Ok(Op::Softmax { axis: attributes.int_or("axis", -1)? })),
-    ("Squeeze", |_, _| Ok(Op::Squeeze)),
-    ("Sub", |_, _| Ok(Op::Sub)),
-    ("Transpose", transpose),
-    ("Unsqueeze", |_, _| Ok(Op::Unsqueeze)),
+    operator("Slice", 10, 13, |_, _| Ok(Op::Slice)),
+    operator("Softmax", 13, 13, |attributes, _| Ok(Op::Softmax { axis: attributes.int_or("axis", -1)? })),
+    operator("Squeeze", 13, 25, |_, _| Ok(Op::Squeeze)),
+    operator("Sub", 7, 14, |_, _| Ok(Op::Sub)),
+    operator("Transpose", 1, 25, transpose),
+    operator("Unsqueeze", 13, 25, |_, _| Ok(Op::Unsqueeze)),
 ];
 
-/// Reads one operator of the default domain.
+/// Reads one operator of the default domain, as it is in the operator set `opset`.
 pub(super) fn read(
     op_type: &str,
+    opset: i64,
     attributes: &Attributes<'_>,
     operands: &Operands<'_>,
 ) -> Result<Op, Refusal> {
-    let Some((_, reader)) = READERS.iter().find(|(name, _)| *name == op_type) else {
-        let names: Vec<_> = READERS.iter().map(|(name, _)| *name).collect();
+    let Some(operator) = OPERATORS.iter().find(|operator| operator.name == op_type) else {
+        let names: Vec<_> = OPERATORS.iter().map(|operator| operator.name).collect();
         return Err(format!("the operator is not supported; expected one of {}", names.join(", ")).into());
     };
-    let op = reader(attributes, operands)?;
+    if opset < operator.since {
+        return Err(format!(
+            "in operator set {opset} it has another form or meaning than from {} on, which is what can be read; \
+             onnx.version_converter changes it",
+            operator.since
+        )
+        .into());
+    }
+    let op = (operator.read)(attributes, operands)?;
     attributes.finish()?;
     Ok(op)
 }
@@ -135,8 +168,9 @@ fn arg_max(attributes: &Attributes<'_>, _: &Operands<'_>) -> Result<Op, Refusal>
 }
 
 fn cast(attributes: &Attributes<'_>, _: &Operands<'_>) -> Result<Op, Refusal> {
-    // `saturate` speaks of 8-bit floats only, which no graph of ours has.
+    // Both speak of 8-bit floats only, which no graph of ours has.
     attributes.int("saturate")?;
+    attributes.string("round_mode")?;
     Ok(Op::Cast { to: element_type(required(attributes.int("to")?, "to")?)? })
 }
 
@@ -219,6 +253,7 @@ fn quantize_linear(attributes: &Attributes<'_>, operands: &Operands<'_>) -> Resu
     attributes.expect_int("block_size", 0)?;
     // Speaks of 8-bit floats only.
     attributes.int("saturate")?;
+    expect_f32(attributes, "precision")?;
     let axis = attributes.int_or("axis", 1)?;
     // ONNX: 0 stands for "as the zero point says", and a type must agree with the zero point's.
     let number = attributes.int_or("output_dtype", 0)?;
@@ -239,7 +274,20 @@ fn quantize_linear(attributes: &Attributes<'_>, operands: &Operands<'_>) -> Resu
 
 fn dequantize_linear(attributes: &Attributes<'_>, _: &Operands<'_>) -> Result<Op, Refusal> {
     attributes.expect_int("block_size", 0)?;
+    expect_f32(attributes, "output_dtype")?;
     Ok(Op::DequantizeLinear { axis: attributes.int_or("axis", 1)? })
+}
+
+/// An element type that may only be that of the scale, which is f32; 0 stands for just that.
+fn expect_f32(attributes: &Attributes<'_>, name: &str) -> Result<(), String> {
+    match attributes.int_or(name, 0)? {
+        0 => Ok(()),
+        number => match element_type(number) {
+            Ok(DType::F32) => Ok(()),
+            Ok(other) => Err(format!("attribute {name:?}: expected the scale's type f32, found {other}")),
+            Err(reason) => Err(format!("attribute {name:?}: {reason}")),
+        },
+    }
 }
 
 /// At inference this is the identity; a model that drops out while it runs is refused.
@@ -262,4 +310,35 @@ fn transpose(attributes: &Attributes<'_>, operands: &Operands<'_>) -> Result<Op,
         None => (0..operands.ty(0)?.rank()).rev().collect(),
     };
     Ok(Op::Transpose { perm })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::OPERATORS;
+    use crate::ACCEPTED_OPSETS;
+
+    /// What onnx itself says, as `cargo xtask conform --onnx-node-tests` wrote it down.
+    const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../interpreter/onnx-node-tests.md");
+
+    #[test]
+    fn every_change_of_an_operator_was_compared() {
+        let list = fs::read_to_string(LIST).unwrap();
+        let newest = format!("whose newest operator set is {}:", ACCEPTED_OPSETS.end());
+        assert!(list.contains(&newest), "the list is of another operator set than {}", ACCEPTED_OPSETS.end());
+        let section = list.split("## Operators").nth(1).unwrap().split("##").next().unwrap();
+        let told: BTreeMap<&str, i64> = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("- ")?.split_once(' '))
+            .map(|(name, version)| (name, version.parse().unwrap()))
+            .collect();
+        let ours: BTreeMap<&str, i64> =
+            OPERATORS.iter().map(|operator| (operator.name, operator.checked)).collect();
+        assert_eq!(ours, told);
+        for operator in &OPERATORS {
+            assert!(operator.since <= 13 && operator.since <= operator.checked, "{}", operator.name);
+        }
+    }
 }

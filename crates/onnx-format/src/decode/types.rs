@@ -1,18 +1,21 @@
 //! Declared types: of graph inputs, and those that must agree with what is inferred.
 
-use std::collections::HashSet;
-
 use onnx2int_graph::{Dim, TensorType};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
 use tract_onnx::pb::type_proto::{Tensor as TensorTypeProto, Value as TypeValue};
 use tract_onnx::pb::{GraphProto, ValueInfoProto};
 
+use super::fresh_names::FreshNames;
 use super::size::check_size;
 use super::tensor::dtype;
 
+/// The longest name of an extent, in bytes. Every type that has the extent spells it, and every
+/// message that quotes the type.
+const LONGEST_SYMBOL: usize = 200;
+
 /// Names for the extents that graph inputs leave unnamed.
 pub(super) struct Symbols {
-    taken: HashSet<String>,
+    names: FreshNames,
 }
 
 impl Symbols {
@@ -20,26 +23,17 @@ impl Symbols {
     pub(super) fn of(graph: &GraphProto) -> Self {
         let dims =
             graph.input.iter().filter_map(tensor_type).flat_map(|ty| ty.shape.iter()).flat_map(|s| &s.dim);
-        let taken = dims
-            .filter_map(|dim| match &dim.value {
-                Some(DimValue::DimParam(name)) => Some(name.clone()),
-                Some(DimValue::DimValue(_)) | None => None,
-            })
-            .collect();
-        Self { taken }
+        let taken = dims.filter_map(|dim| match &dim.value {
+            Some(DimValue::DimParam(name)) => Some(name.clone()),
+            Some(DimValue::DimValue(_)) | None => None,
+        });
+        Self { names: FreshNames::beside(taken) }
     }
 
     /// A name that no other extent has: two unnamed extents are not known to be equal.
     fn fresh(&mut self, input: &str, axis: usize) -> Dim {
-        let base = format!("{input}_{axis}");
-        let mut name = base.clone();
-        for n in 2.. {
-            if self.taken.insert(name.clone()) {
-                break;
-            }
-            name = format!("{base}_{n}");
-        }
-        Dim::symbol(&name)
+        let input: String = input.chars().take(LONGEST_SYMBOL / 8).collect();
+        Dim::symbol(&self.names.fresh(&format!("{input}_{axis}")))
     }
 }
 
@@ -60,6 +54,12 @@ pub(super) fn input_type(input: &ValueInfoProto, symbols: &mut Symbols) -> Resul
             Some(DimValue::DimValue(extent)) => Dim::Fixed(usize::try_from(*extent).map_err(|_| {
                 format!("extent {extent} of axis {axis} is negative; give it a name instead")
             })?),
+            Some(DimValue::DimParam(name)) if name.len() > LONGEST_SYMBOL => {
+                return Err(format!(
+                    "the name of the extent of axis {axis} has {} bytes; expected at most {LONGEST_SYMBOL}",
+                    name.len()
+                ));
+            }
             Some(DimValue::DimParam(name)) if !name.is_empty() => Dim::symbol(name),
             Some(DimValue::DimParam(_)) | None => symbols.fresh(&input.name, axis),
         });

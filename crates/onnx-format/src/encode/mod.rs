@@ -3,6 +3,8 @@
 mod attributes;
 mod tensor;
 
+use std::collections::HashSet;
+
 use onnx2int_graph::{Dim, Graph, Node, OPSET, Source, TensorType, Value, ValueId, Verified};
 use prost::Message;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
@@ -23,19 +25,27 @@ const IR_VERSION: i64 = 10;
 /// attribute is written, whether or not it has its default. The same graph gives the same bytes.
 pub fn encode(graph: Verified<'_>) -> Vec<u8> {
     let graph = graph.graph();
+    // Protobuf's fields may come in any order. Metadata first leaves the operator set last, without
+    // which nothing reads a model, so that a file cut short is noticed wherever it is cut.
+    let metadata = ModelProto {
+        metadata_props: graph.metadata().iter().map(|(key, value)| entry(key, value)).collect(),
+        ..ModelProto::default()
+    };
     let model = ModelProto {
         ir_version: IR_VERSION,
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         producer_name: "onnx2int".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph_proto(graph)),
-        metadata_props: graph.metadata().iter().map(|(key, value)| entry(key, value)).collect(),
         ..ModelProto::default()
     };
-    model.encode_to_vec()
+    let mut bytes = metadata.encode_to_vec();
+    bytes.extend(model.encode_to_vec());
+    bytes
 }
 
 fn graph_proto(graph: &Graph) -> GraphProto {
+    let outputs: HashSet<ValueId> = graph.outputs().iter().copied().collect();
     GraphProto {
         name: graph.name().to_owned(),
         node: graph.nodes().map(|(_, node)| node_proto(graph, node)).collect(),
@@ -44,7 +54,7 @@ fn graph_proto(graph: &Graph) -> GraphProto {
         output: value_infos(graph, graph.outputs()),
         value_info: graph
             .values()
-            .filter(|(id, value)| matches!(value.source, Source::Node(_)) && !graph.outputs().contains(id))
+            .filter(|(id, value)| matches!(value.source, Source::Node(_)) && !outputs.contains(id))
             .map(|(_, value)| value_info(value))
             .collect(),
         quantization_annotation: graph.values().filter_map(|(_, value)| annotation(value)).collect(),

@@ -36,9 +36,62 @@ fn every_accepted_operator_set_is_read_and_others_are_refused_by_number() {
         } else {
             let error = refuse(&model);
             assert_eq!(error, DecodeError::Opset { found: version });
-            assert!(error.to_string().contains("expected 13 to 21"), "{error}");
+            assert!(error.to_string().contains("expected 7 to 28"), "{error}");
         }
     }
+}
+
+#[test]
+fn the_default_domain_has_one_version() {
+    let mut twice = model(graph(vec![node("Relu", &["x"], "y")]));
+    let set = |version| OperatorSetIdProto { domain: "ai.onnx".to_owned(), version };
+    twice.opset_import.push(set(21));
+    assert_eq!(op_of_y(&read(&twice)), &Op::Relu);
+    twice.opset_import.push(set(13));
+    assert!(refuse(&twice).to_string().contains("the operator sets 21 and 13"));
+}
+
+#[test]
+fn an_operator_is_read_from_the_set_on_that_gave_it_its_form() {
+    let at = |version, node| {
+        let mut model = model(graph(vec![node]));
+        model.opset_import[0].version = version;
+        model
+    };
+    let softmax = || node("Softmax", &["x"], "y");
+    assert_eq!(op_of_y(&read(&at(13, softmax()))), &Op::Softmax { axis: -1 });
+    // Before, it flattened its operand to a matrix.
+    assert_eq!(
+        refuse(&at(12, softmax())).to_string(),
+        "node \"make y\" (Softmax): in operator set 12 it has another form or meaning than from 13 on, which is \
+         what can be read; onnx.version_converter changes it"
+    );
+    assert_eq!(op_of_y(&read(&at(7, node("Relu", &["x"], "y")))), &Op::Relu);
+}
+
+#[test]
+fn attributes_of_newer_sets_are_read_where_they_change_nothing() {
+    for (op, attribute) in [
+        ("QuantizeLinear", int("precision", 1)),
+        ("QuantizeLinear", int("precision", 0)),
+        ("DequantizeLinear", int("output_dtype", 1)),
+        ("DequantizeLinear", int("block_size", 0)),
+    ] {
+        let operand = if op == "QuantizeLinear" { "x" } else { "bytes" };
+        let mut graph = graph(vec![with(node(op, &[operand, "scale"], "y"), [attribute])]);
+        let scale = TensorProto { dims: vec![], ..floats("scale", &[1]) };
+        let bytes = TensorProto {
+            name: "bytes".to_owned(),
+            dims: vec![2],
+            data_type: DataType::Uint8 as i32,
+            raw_data: vec![1, 2],
+            ..TensorProto::default()
+        };
+        graph.initializer = vec![scale, bytes];
+        assert_eq!(op_of_y(&read_graph(graph)).name(), op);
+    }
+    let cast = with(node("Cast", &["x"], "y"), [int("to", 2), string("round_mode", "down")]);
+    assert_eq!(op_of_y(&read_graph(graph(vec![cast]))).name(), "Cast");
 }
 
 #[test]

@@ -136,6 +136,15 @@ fn attributes_that_change_the_meaning_are_refused() {
             with(node("QuantizeLinear", &["x", "scale"], "y"), [int("output_dtype", 3)]),
             "attribute \"output_dtype\" is i8, but the zero point makes it u8",
         ),
+        (
+            with(node("QuantizeLinear", &["x", "scale"], "y"), [int("precision", 10)]),
+            "attribute \"precision\": element type FLOAT16 is not supported; expected FLOAT, UINT8, INT8, INT32, \
+             INT64 or BOOL",
+        ),
+        (
+            with(node("DequantizeLinear", &["x", "scale"], "y"), [int("output_dtype", 2)]),
+            "attribute \"output_dtype\": expected the scale's type f32, found u8",
+        ),
         (node("Constant", &[], "y"), "no attribute gives its value"),
         (
             with(node("Constant", &[], "y"), [int("value_int", 1), ints("value_ints", &[1])]),

@@ -160,6 +160,16 @@ fn files_say_what_tools_ask_for() {
 }
 
 #[test]
+fn a_file_of_ours_that_is_cut_short_anywhere_is_refused() {
+    let mut editor = onnx2int_graph::GraphEditor::from(sample());
+    editor.set_metadata("onnx2int.stage", "float");
+    let bytes = encode(verified(&editor.finish().unwrap()));
+    for length in 0..bytes.len() {
+        assert!(decode(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
+    }
+}
+
+#[test]
 fn the_same_graph_gives_the_same_bytes() {
     let first = encode(verified(&sample()));
     for _ in 0..5 {

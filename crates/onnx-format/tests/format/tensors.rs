@@ -106,15 +106,21 @@ fn data_in_the_wrong_place_is_refused() {
     assert_eq!(refusal(elsewhere), "1 elements are not in the field of type i64");
 }
 
+/// Bytes are all that is read: no path leads out of the model's folder, or to any other file in it.
+#[test]
+fn external_data_is_refused_wherever_it_lies() {
+    for location in ["weights.bin", "../../../../etc/passwd", "/etc/passwd", "a/../../b", ""] {
+        let file = StringStringEntryProto { key: "location".to_owned(), value: location.to_owned() };
+        for data_location in [Some(DataLocation::External as i32), Some(DataLocation::Default as i32), None] {
+            let external =
+                TensorProto { data_location, external_data: vec![file.clone()], ..empty(DType::F32, &[4]) };
+            assert_eq!(refusal(external), "its data is in another file; save the model as a single file");
+        }
+    }
+}
+
 #[test]
 fn other_ways_of_storing_are_refused() {
-    let file = StringStringEntryProto { key: "location".to_owned(), value: "weights.bin".to_owned() };
-    let external = TensorProto {
-        data_location: Some(DataLocation::External as i32),
-        external_data: vec![file],
-        ..empty(DType::F32, &[4])
-    };
-    assert_eq!(refusal(external), "its data is in another file; save the model as a single file");
     let segment = TensorProto { segment: Some(Segment { begin: 0, end: 1 }), ..floats("t", &[1]) };
     assert_eq!(refusal(segment), "tensors in segments are not supported");
 }
