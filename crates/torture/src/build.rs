@@ -90,8 +90,7 @@ struct Builder {
 impl Builder {
     /// Applies an operator to the value and to constants.
     fn node(&mut self, name: &str, op: Op, others: &[ValueId]) -> Result<(), EditError> {
-        let operands: Vec<_> =
-            std::iter::once(self.value).chain(others.iter().copied()).map(Some).collect();
+        let operands: Vec<_> = std::iter::once(self.value).chain(others.iter().copied()).map(Some).collect();
         self.value = self.editor.add_node(name, op, operands, name)?;
         Ok(())
     }
@@ -177,14 +176,11 @@ impl Builder {
         let fitted = fitted(&convolution.window, spatial);
         let mut shape = vec![outputs, channels / group];
         shape.extend(&fitted.kernel);
-        let attributes = ConvAttributes {
-            strides: fitted.strides,
-            pads: fitted.pads,
-            dilations: fitted.dilations,
-            group,
-        };
+        let attributes =
+            ConvAttributes { strides: fitted.strides, pads: fitted.pads, dilations: fitted.dilations, group };
         let layer = &convolution.layer;
-        let constants = self.parameters(name, layer, &shape, 0, output, ends)?;
+        let raw = ends && ending != Ending::Quantized;
+        let constants = self.parameters(name, layer, &shape, 0, output, raw)?;
         self.node(name, Op::Conv(attributes), &constants.operands)?;
         self.ending(name, layer, constants.output, ends, ending)
     }
@@ -193,7 +189,8 @@ impl Builder {
         let inner = self.extents()[0];
         let (shape, axis) =
             if layer.trans_b { ([layer.outputs, inner], 0) } else { ([inner, layer.outputs], 1) };
-        let constants = self.parameters(name, layer, &shape, axis, None, ends)?;
+        let raw = ends && ending != Ending::Quantized;
+        let constants = self.parameters(name, layer, &shape, axis, None, raw)?;
         let attributes = GemmAttributes { trans_b: layer.trans_b, ..GemmAttributes::default() };
         self.node(name, Op::Gemm(attributes), &constants.operands)?;
         self.ending(name, layer, constants.output, ends, ending)
@@ -220,14 +217,13 @@ impl Builder {
     fn pool(&mut self, name: &str, pool: &Pool) -> Result<(), EditError> {
         let extents = self.extents();
         let Fitted { kernel, strides, dilations, pads } = fitted_pool(&pool.window, &extents[1..]);
-        let attributes =
-            |ceil_mode| MaxPoolAttributes {
-                kernel_shape: kernel.clone(),
-                strides: strides.clone(),
-                pads: pads.clone(),
-                dilations: dilations.clone(),
-                ceil_mode,
-            };
+        let attributes = |ceil_mode| MaxPoolAttributes {
+            kernel_shape: kernel.clone(),
+            strides: strides.clone(),
+            pads: pads.clone(),
+            dilations: dilations.clone(),
+            ceil_mode,
+        };
         // Rounding up is refused where the last window would start in the padding.
         if !pool.ceil || self.node(name, Op::MaxPool(attributes(true)), &[]).is_err() {
             self.node(name, Op::MaxPool(attributes(false)), &[])?;
@@ -268,7 +264,7 @@ impl Builder {
         if self.noise.whole(0, 1) == 0 { self.pair("flat", self.quantization) } else { Ok(()) }
     }
 
-    /// Weights and bias behind their `DequantizeLinear`s.
+    /// Weights and bias behind their `DequantizeLinear`s. `raw`: there is no quantizer behind them.
     fn parameters(
         &mut self,
         name: &str,
@@ -276,7 +272,7 @@ impl Builder {
         shape: &[usize],
         axis: usize,
         output: Option<Quantization>,
-        ends: bool,
+        raw: bool,
     ) -> Result<Parameters, EditError> {
         let channels = shape[axis];
         let inner: usize = shape[axis + 1..].iter().product();
@@ -295,8 +291,8 @@ impl Builder {
             zero_point: layer.zero_point,
         });
         let per_multiplier = f64::from(output.scale) / f64::from(self.quantization.scale);
-        let (scale, least) = match ends {
-            // Logits have no quantizer: any scale will do.
+        let (scale, least) = match raw {
+            // Raw logits have no quantizer: any scale will do.
             true => (f64::from(output.scale), 0.0),
             false => (multiplier(layer, &filters) * per_multiplier, MULTIPLIERS.0 * per_multiplier),
         };
@@ -309,7 +305,8 @@ impl Builder {
         let zero_point = self.constant(&format!("{name}_w_zero_point"), zero_point)?;
         let dequantize = Op::DequantizeLinear { axis: axis as i64 };
         let operands = [weights, weight_scale, zero_point].map(Some);
-        let weights = self.editor.add_node(&format!("{name}_wd"), dequantize, operands, &format!("{name}_wd"))?;
+        let weights =
+            self.editor.add_node(&format!("{name}_wd"), dequantize, operands, &format!("{name}_wd"))?;
         let mut operands = vec![weights];
         if let Some(log2) = layer.bias_log2 {
             let most = 1_i64 << log2;
@@ -391,7 +388,11 @@ fn filter(weights: Weights, taps: usize, noise: &mut Noise) -> Vec<i64> {
 }
 
 /// Weights whose differences to the zero point are these, or the nearest that the type holds.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the type just before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the type just before"
+)]
 fn encoded(differences: &[i64], shape: &[usize], encoding: Encoding) -> (Tensor, Tensor) {
     const FILLS: &str = "one weight for each element of the shape";
     let signed = |zero_point: i8| {

@@ -8,12 +8,12 @@ use onnx2int_graph::{DType, Graph, GraphEditor, Op, Stage, Tensor, ValueId, Veri
 use onnx2int_interpreter::{run, run_observed};
 use onnx2int_transforms::{Options, RewriteLog, Site, TransformError, pipeline};
 
+use crate::Fault;
 use crate::forced::{Forced, Rescaled};
 use crate::images::images;
 use crate::noise::Noise;
 use crate::refusal::{self, Refusal};
 use crate::rescales::{self, Quantizer};
-use crate::Fault;
 
 /// What became of a network in which nothing is wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,14 +48,24 @@ pub enum Outcome {
 /// # Errors
 /// The first thing that does not hold.
 pub fn check(graph: &Graph) -> Result<Outcome, Fault> {
-    let noise = &mut Noise::new(0);
-    let images = images(graph, noise);
-    let normalization = Normalization::of(graph).unwrap_or_default();
+    match lower(graph)? {
+        Ok(lowered) => lowered.check(&images(graph, &mut Noise::new(0))),
+        Err(refusal) => Ok(Outcome::Refused(refusal)),
+    }
+}
+
+/// A network at every stage from quantized on, and what the last transform reported.
+struct Lowered {
+    stages: Vec<(Stage, Graph)>,
+    sites: Vec<Site>,
+}
+
+/// Applies every transform, or tells which one refused.
+fn lower(graph: &Graph) -> Result<Result<Lowered, Refusal>, Fault> {
     verify_stage(graph, Stage::Quantized)?;
-    let mut stages = vec![(Stage::Quantized, graph.clone())];
-    let mut sites = Vec::new();
+    let mut lowered = Lowered { stages: vec![(Stage::Quantized, graph.clone())], sites: Vec::new() };
     for transform in pipeline(&Options::default()) {
-        let (_, before) = &stages[stages.len() - 1];
+        let before = lowered.at(transform.from());
         let mut log = RewriteLog::default();
         let verified = verify_stage(before, transform.from())?;
         let interpreter =
@@ -65,7 +75,7 @@ pub fn check(graph: &Graph) -> Result<Outcome, Fault> {
             Ok(rewritten) => rewritten,
             Err(error @ (TransformError::Refused { .. } | TransformError::Model { .. })) => {
                 let rule = error.rule().unwrap_or_default();
-                return Ok(Outcome::Refused(refusal::judge(graph, stage, rule, &error.to_string())?));
+                return refusal::judge(graph, stage, rule, &error.to_string()).map(Err);
             }
             Err(source) => return Err(Fault::Transform { stage, source }),
         };
@@ -77,33 +87,42 @@ pub fn check(graph: &Graph) -> Result<Outcome, Fault> {
         let after = editor.finish()?;
         if let Err(error) = verify_stage(&after, stage) {
             let rule = error.violations[0].rule;
-            return Ok(Outcome::Refused(refusal::judge(graph, stage, rule, &error.to_string())?));
+            return refusal::judge(graph, stage, rule, &error.to_string()).map(Err);
         }
-        if stage == Stage::ScaleOut {
-            sites = log.into_sites();
+        lowered.stages.push((stage, after));
+        lowered.sites = log.into_sites();
+    }
+    Ok(Ok(lowered))
+}
+
+impl Lowered {
+    fn at(&self, stage: Stage) -> &Graph {
+        &self.stages[stage.index() - Stage::Quantized.index()].1
+    }
+
+    fn check(&self, images: &[Tensor]) -> Result<Outcome, Fault> {
+        let normalization = Normalization::of(self.at(Stage::Quantized)).unwrap_or_default();
+        for (stage, graph) in &self.stages {
+            round_trips(*stage, graph)?;
         }
-        stages.push((stage, after));
+        for image in images {
+            same_bits(&self.stages, image, normalization)?;
+            within_ranges(self.at(Stage::Integer), Stage::Integer, image)?;
+            within_ranges(self.at(Stage::ScaleOut), Stage::ScaleOut, image)?;
+        }
+        let integers = self.at(Stage::ScaleOut);
+        if integers.values().any(|(_, value)| value.ty.dtype == DType::F32) {
+            return Err(Fault::form(integers.name(), "integers only"));
+        }
+        let verified = verify(integers)?;
+        let noise = &mut Noise::new(1);
+        let (outcome, rescales) = check_rescales(self.at(Stage::Integer), verified, &self.sites, noise)?;
+        let forced = Forced::new(self.at(Stage::Pruned), verified, &rescales)?;
+        for image in images {
+            forced.check(image)?;
+        }
+        Ok(outcome)
     }
-    for (stage, graph) in &stages {
-        round_trips(*stage, graph)?;
-    }
-    let at = |stage: Stage| &stages[stage.index() - 1].1;
-    for image in &images {
-        same_bits(&stages, image, normalization)?;
-        within_ranges(at(Stage::Integer), Stage::Integer, image)?;
-        within_ranges(at(Stage::ScaleOut), Stage::ScaleOut, image)?;
-    }
-    let lowered = at(Stage::ScaleOut);
-    if lowered.values().any(|(_, value)| value.ty.dtype == DType::F32) {
-        return Err(Fault::form(lowered.name(), "integers only"));
-    }
-    let verified = verify(lowered)?;
-    let (outcome, rescales) = check_rescales(at(Stage::Integer), verified, &sites, noise)?;
-    let forced = Forced::new(at(Stage::Pruned), verified, &rescales)?;
-    for image in &images {
-        forced.check(image)?;
-    }
-    Ok(outcome)
 }
 
 /// Text and ONNX bytes give the same graph back.
@@ -129,9 +148,8 @@ fn same_bits(stages: &[(Stage, Graph)], image: &Tensor, normalization: Normaliza
             DType::F32 => normalized(image, normalization),
             _ => image.clone(),
         };
-        let output = run(verify(graph)?, &[input])
-            .map_err(|source| Fault::run(stage.name(), source))?
-            .swap_remove(0);
+        let output =
+            run(verify(graph)?, &[input]).map_err(|source| Fault::run(stage.name(), source))?.swap_remove(0);
         if let Some((expected, graph)) = &before
             && bits(expected) != bits(&output)
             && !ends_in_softmax(graph)
@@ -180,7 +198,12 @@ fn first_outside(graph: &Graph, ranges: &Ranges, value: ValueId, tensor: &Tensor
         let channel = index / inner % channels;
         let interval = range.channel(channel);
         let is_inside = interval.0 <= found && found <= interval.1;
-        (!is_inside).then(|| Fault::Range { value: graph.value(value).name.clone(), channel, found, interval })
+        (!is_inside).then(|| Fault::Range {
+            value: graph.value(value).name.clone(),
+            channel,
+            found,
+            interval,
+        })
     })
 }
 
@@ -211,4 +234,61 @@ fn check_rescales(
         );
     }
     Ok((Outcome::Lowered { rescales: rescaled.len(), pre_shifted, error_bound }, rescaled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network of one hidden layer.
+    const NETWORK: &str = include_str!("../tests/one_hidden_layer.graph");
+
+    /// The network with one constant of its last stage changed.
+    fn damaged(constant: &str, change: impl Fn(i64) -> i64) -> Result<Outcome, Fault> {
+        let graph = Graph::from_text(NETWORK).unwrap();
+        let mut lowered = lower(&graph).unwrap().unwrap();
+        let last = lowered.stages.last_mut().unwrap();
+        let mut editor = GraphEditor::from(last.1.clone());
+        let old = last.1.value_by_name(constant).unwrap_or_else(|| panic!("{}", last.1.to_text()));
+        let tensor = last.1.value(old).constant().unwrap();
+        let values: Vec<i64> = tensor.to_i64_vec().unwrap().into_iter().map(change).collect();
+        let changed = match tensor.dtype() {
+            DType::U8 => Tensor::from_vec(tensor.shape(), values.iter().map(|&value| value as u8).collect()),
+            _ => Tensor::from_vec(tensor.shape(), values.iter().map(|&value| value as i32).collect()),
+        };
+        let new = editor.add_constant("changed", changed.unwrap()).unwrap();
+        editor.replace_uses(old, new).unwrap();
+        last.1 = editor.finish().unwrap();
+        lowered.check(&images(&graph, &mut Noise::new(0)))
+    }
+
+    #[test]
+    fn an_undamaged_network_passes() {
+        assert!(matches!(damaged("conv_q_high", |value| value), Ok(Outcome::Lowered { rescales: 1, .. })));
+    }
+
+    #[test]
+    fn a_wrong_rescale_is_seen() {
+        for fault in [
+            damaged("conv_q_mantissa", |value| value - value / 100),
+            damaged("conv_q_offset", |value| value + (1 << 22)),
+            damaged("conv_q_high", |value| value - value / 10),
+        ] {
+            assert!(matches!(fault, Err(Fault::Rescale { .. } | Fault::Bound { .. })), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_layer_is_seen() {
+        for (constant, change) in [("w1_unsigned", 3), ("b1", 400), ("w2_unsigned", 1)] {
+            let fault = damaged(constant, |value| value + change);
+            assert!(matches!(fault, Err(Fault::Layer { .. })), "{constant}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_overflow_is_seen() {
+        let fault = damaged("b1", |_| i64::from(i32::MAX));
+        assert!(matches!(fault, Err(Fault::Run { .. })), "{fault:?}");
+    }
 }

@@ -68,12 +68,14 @@ impl<'g> Forced<'g> {
             let rescaled = rescales.get(&node.name).ok_or_else(missing)?;
             let name = &pruned.value(node.output).name;
             // By the node: where the bytes are the output, they have its name now.
-            let value = integers.node_by_name(&node.name).map(|id| integers.node(id).output).ok_or_else(missing)?;
+            let value =
+                integers.node_by_name(&node.name).map(|id| integers.node(id).output).ok_or_else(missing)?;
             let input = editor.unique_name(&format!("{name}_forced"));
             let input = editor.add_input(&input, pruned.value(node.output).ty.clone())?;
             editor.redirect_uses(node.output, input);
             let zero_point = pruned.constant_operand(node, 2).and_then(Tensor::as_single::<u8>).unwrap_or(0);
-            let scale = pruned.constant_operand(node, 1).and_then(Tensor::as_single::<f32>).ok_or_else(missing)?;
+            let scale =
+                pruned.constant_operand(node, 1).and_then(Tensor::as_single::<f32>).ok_or_else(missing)?;
             bytes.push(value);
             outputs.push(operand);
             quantizers.push(Comparison {
@@ -106,8 +108,8 @@ impl<'g> Forced<'g> {
             .map_err(|source| Fault::run("the integer graph", source))?;
         let mut inputs = vec![image.clone()];
         inputs.extend(self.bytes.iter().map(|value| seen[value].clone()));
-        let floats = run(verify(&self.cut)?, &inputs)
-            .map_err(|source| Fault::run("the QDQ graph, cut", source))?;
+        let floats =
+            run(verify(&self.cut)?, &inputs).map_err(|source| Fault::run("the QDQ graph, cut", source))?;
         for (comparison, float) in self.quantizers.iter().zip(&floats) {
             self.check_bytes(comparison, float, &seen[&comparison.bytes])?;
         }

@@ -208,14 +208,26 @@ pub fn networks() -> impl Strategy<Value = Network> {
         1 => Just(Ending::Quantized),
     ];
     let rest = (flatten, ending, any::<u64>());
-    (input, shape, vec(block(), 0..4), vec(layer(9), 0..4), rest).prop_map(
-        |((zero_point, std_log2, batch), (channels, extents), blocks, dense, (flatten, ending, seed))| {
-            Network { zero_point, std_log2, batch, channels, extents, blocks, dense, flatten, ending, seed }
-        },
-    )
-    .prop_filter("a network without a layer", |network| {
-        !network.dense.is_empty() || network.blocks.iter().any(Block::has_layers)
-    })
+    (input, shape, vec(block(), 0..4), vec(layer(9), 0..4), rest)
+        .prop_map(
+            |((zero_point, std_log2, batch), (channels, extents), blocks, dense, (flatten, ending, seed))| {
+                Network {
+                    zero_point,
+                    std_log2,
+                    batch,
+                    channels,
+                    extents,
+                    blocks,
+                    dense,
+                    flatten,
+                    ending,
+                    seed,
+                }
+            },
+        )
+        .prop_filter("a network without a layer", |network| {
+            !network.dense.is_empty() || network.blocks.iter().any(Block::has_layers)
+        })
 }
 
 fn block() -> impl Strategy<Value = Block> {

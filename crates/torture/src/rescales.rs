@@ -2,7 +2,9 @@
 //! proven range.
 
 use onnx2int_graph::range::{self, ChannelRange, Interval, Ranges};
-use onnx2int_graph::{DType, Dim, Graph, GraphEditor, Node, Op, Tensor, TensorType, ValueId, Verified, verify};
+use onnx2int_graph::{
+    DType, Dim, Graph, GraphEditor, Node, Op, Tensor, TensorType, ValueId, Verified, verify,
+};
 use onnx2int_interpreter::run;
 use onnx2int_transforms::Site;
 
@@ -76,7 +78,9 @@ pub(crate) fn check(
     let channels = base.ty.shape.get(1).and_then(Dim::fixed).unwrap_or(1);
     let range = &quantizer.range;
     let columns: Vec<Vec<i64>> = (0..channels)
-        .map(|channel| accumulators(range.channel(channel), quantizer.scale(channel), quantizer.zero_point, noise))
+        .map(|channel| {
+            accumulators(range.channel(channel), quantizer.scale(channel), quantizer.zero_point, noise)
+        })
         .collect();
     let results = evaluate(graph.graph(), &chain, &columns)?;
     let mut largest: f64 = 0.0;
@@ -229,7 +233,10 @@ fn evaluate(graph: &Graph, chain: &Chain, columns: &[Vec<i64>]) -> Result<Vec<Ve
     let elements: Option<Vec<i32>> = elements.map(|element| i32::try_from(element).ok()).collect();
     let elements = elements.ok_or_else(|| Fault::form(&name, "accumulators that fit int32"))?;
     let accumulators = Tensor::from_vec(&extents, elements).expect("rows of one element each channel");
-    let outputs = run(verify(&alone)?, &[zeros, accumulators]).map_err(|source| Fault::run("a rescale", source))?;
+    let outputs =
+        run(verify(&alone)?, &[zeros, accumulators]).map_err(|source| Fault::run("a rescale", source))?;
     let results = outputs[0].to_i64_vec().ok_or_else(|| Fault::form(&name, "integers"))?;
-    Ok((0..channels).map(|channel| results.iter().skip(channel).step_by(channels).copied().collect()).collect())
+    Ok((0..channels)
+        .map(|channel| results.iter().skip(channel).step_by(channels).copied().collect())
+        .collect())
 }

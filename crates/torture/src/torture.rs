@@ -25,7 +25,8 @@ pub struct Failure {
 /// The shrunk network and what is wrong with it.
 pub fn torture(seed: u64, case: u64) -> Result<Outcome, Failure> {
     // Any two odd numbers keep cases of neighboring seeds apart.
-    let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(case.wrapping_mul(0xd134_2543_de82_ef95));
+    let mixed =
+        seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(case.wrapping_mul(0xd134_2543_de82_ef95));
     let config = Config { rng_seed: RngSeed::Fixed(mixed), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config);
     let mut tree = networks().new_tree(&mut runner).expect("few networks are left without a layer");

@@ -56,6 +56,13 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Take random networks through the whole pipeline and check every promise on the way (a release build);
+    /// arguments go to crates/torture: --cases N --seed S, or --replay FILE
+    Torture {
+        /// What the program torture is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -99,6 +106,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             runner::run_all(root, settings, force, interrupt)
         }
         Task::Conform { quick } => conform::conform(root, *quick, interrupt),
+        Task::Torture { arguments } => cargo::torture(arguments, &interrupt),
     }
 }
 

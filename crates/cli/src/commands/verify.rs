@@ -5,6 +5,7 @@ use onnx2int_graph::range::{self, Ranges};
 use onnx2int_graph::{Graph, Op, Stage, Verified, VerifyError, verify, verify_stage};
 use serde::Serialize;
 
+use super::targets::TargetFindings;
 use crate::arguments::Verify;
 use crate::{console, execution, files};
 
@@ -19,6 +20,8 @@ struct Findings {
     violations: Vec<Violation>,
     integer_only: bool,
     accumulators: Vec<Accumulator>,
+    /// Where the sums of its integer layers are exact.
+    targets: Vec<TargetFindings>,
 }
 
 #[derive(Serialize)]
@@ -73,6 +76,7 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
         violations,
         integer_only: model.graph.values().all(|(_, value)| value.ty.dtype.is_integer()),
         accumulators: accumulators(verify(&model.graph)?),
+        targets: super::targets::findings(verify(&model.graph)?),
     };
     if arguments.json {
         console::print_json(&findings)?;
@@ -142,6 +146,7 @@ fn text(findings: &Findings) -> String {
             accumulator.headroom
         ));
     }
+    text.push_str(&super::targets::text(&findings.targets));
     text
 }
 

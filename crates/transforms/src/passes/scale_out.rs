@@ -323,7 +323,8 @@ fn without_zero_point(
         editor.rename_value(raw, name)?;
         return Ok(raw);
     }
-    let zero_point = i32::try_from(zero_point).expect("a zero point is of an integer type of at most 32 bits");
+    let zero_point =
+        i32::try_from(zero_point).expect("a zero point is of an integer type of at most 32 bits");
     let integers = editor.unique_name(&format!("{name}_integers"));
     let integers = editor.add_node(&integers, Op::Cast { to: DType::I32 }, [Some(raw)], &integers)?;
     let constant = editor.unique_name(&format!("{name}_zero_point"));
@@ -444,7 +445,8 @@ mod tests {
         };
         let unit = onnx2int_graph::metadata::logit_scale(&graph).unwrap();
         let (before, after) = (run(&Graph::from_text(&text).unwrap()), run(&graph));
-        let after: Vec<_> = after.as_slice::<i32>().unwrap().iter().map(|&raw| f64::from(raw) * unit).collect();
+        let after: Vec<_> =
+            after.as_slice::<i32>().unwrap().iter().map(|&raw| f64::from(raw) * unit).collect();
         let before: Vec<_> = before.as_slice::<f32>().unwrap().iter().map(|&real| f64::from(real)).collect();
         assert_eq!(before, after);
         assert_eq!(before[0], 0.0);
