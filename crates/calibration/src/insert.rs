@@ -8,22 +8,25 @@ use onnx2int_graph::{
 };
 
 use crate::observe::Observed;
+use crate::parameters::weight_limit;
 use crate::plan::{Layer, Plan, tensor};
-use crate::{CalibrationError, Parameters, Quantized, QuantizedTensor, activation_parameters, weight_scales};
+use crate::{
+    CalibrationError, Parameters, Quantized, QuantizedTensor, Settings, activation_parameters, weight_scales,
+};
 
 pub(crate) fn insert(
     graph: &Graph,
     plan: &Plan,
     observed: &Observed,
     normalization: Normalization,
-    per_axis: bool,
+    settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
     let mut inserter = Inserter {
         graph,
         plan,
         observed,
         normalization,
-        per_axis,
+        settings,
         editor: GraphEditor::from(graph.clone()),
         done: HashMap::new(),
         activations: Vec::new(),
@@ -62,7 +65,7 @@ struct Inserter<'a> {
     plan: &'a Plan,
     observed: &'a Observed,
     normalization: Normalization,
-    per_axis: bool,
+    settings: Settings,
     editor: GraphEditor,
     done: HashMap<ValueId, Activation>,
     activations: Vec<QuantizedTensor>,
@@ -153,7 +156,7 @@ impl Inserter<'_> {
             *largest = largest.max(value.abs());
         }
         let biases = bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
-        let per_channel = self.per_axis && !layer.logits;
+        let per_channel = self.settings.per_axis && !layer.logits;
         if !per_channel {
             largest = vec![largest.into_iter().fold(0.0, f32::max)];
         }
@@ -161,12 +164,13 @@ impl Inserter<'_> {
             true => biases.clone(),
             false => vec![biases.iter().fold(0.0, |largest: f32, bias| largest.max(bias.abs()))],
         });
-        let scales = weight_scales(&largest, limits.as_deref(), input_scale);
+        let limit = weight_limit(self.settings.weight_bits);
+        let scales = weight_scales(&largest, limits.as_deref(), input_scale, limit);
         let scale_of = |channel: usize| scales[if per_channel { channel } else { 0 }];
         let quantized: Vec<i8> = values
             .iter()
             .enumerate()
-            .map(|(index, value)| weight(value / scale_of(channel_of(index))))
+            .map(|(index, value)| weight(value / scale_of(channel_of(index)), limit))
             .collect();
         let quantized = Tensor::from_vec(weights.shape(), quantized).expect("one element for each weight");
         let weights =
@@ -253,10 +257,10 @@ impl Inserter<'_> {
     }
 }
 
-/// Rounds half to even and saturates to `[-127, 127]`.
+/// Rounds half to even and saturates to `[-limit, limit]`.
 #[expect(clippy::cast_possible_truncation, reason = "clamped to i8 just before")]
-fn weight(value: f32) -> i8 {
-    value.round_ties_even().clamp(-127.0, 127.0) as i8
+fn weight(value: f32, limit: f32) -> i8 {
+    value.round_ties_even().clamp(-limit, limit) as i8
 }
 
 /// A bias in units of its scale; the scale keeps it within `2^30`.

@@ -3,7 +3,8 @@
 //! Three steps, one file each: [`plan`] decides what is quantized, [`observe`] runs the float
 //! network on training images and keeps the least and the greatest value of every such tensor,
 //! [`insert`] writes `QuantizeLinear`/`DequantizeLinear` pairs, weights and biases. The form is that
-//! of ONNX Runtime's static quantizer: u8 activations, i8 symmetric weights in `[-127, 127]`, i32
+//! of ONNX Runtime's static quantizer: u8 activations, i8 symmetric weights in `[-127, 127]`
+//! (fewer bits on request), i32
 //! biases of scale `input scale * weight scale`, pairs around `MaxPool` and `Flatten`, and no `Relu`
 //! where the u8 quantizer at zero point 0 implies it.
 //!
@@ -32,6 +33,8 @@ pub use parameters::{Parameters, activation_parameters, weight_scales};
 pub struct Settings {
     /// One weight scale for each output channel instead of one for each layer.
     pub per_axis: bool,
+    /// Bits of a weight, 2 to 8: weights are from `-(2^(bits-1) - 1)` to `2^(bits-1) - 1`.
+    pub weight_bits: u32,
     /// Threads that run the float network.
     pub threads: usize,
 }
@@ -76,5 +79,5 @@ pub fn quantize(
 ) -> Result<Quantized, CalibrationError> {
     let plan = plan::plan(graph.graph())?;
     let observed = observe::observe(graph, &plan.observed, images, indices, normalization, settings.threads)?;
-    insert::insert(graph.graph(), &plan, &observed, normalization, settings.per_axis)
+    insert::insert(graph.graph(), &plan, &observed, normalization, settings)
 }

@@ -14,8 +14,10 @@ pub struct Parameters {
     pub zero_point: u8,
 }
 
-/// The greatest magnitude of a weight.
-const WEIGHT_LIMIT: f32 = 127.0;
+/// The greatest magnitude of a weight of so many bits, 2 to 8: 127 for 8, 63 for 7.
+pub(crate) fn weight_limit(bits: u32) -> f32 {
+    ((1_u32 << (bits.clamp(2, 8) - 1)) - 1) as f32
+}
 
 /// The greatest magnitude of a bias, which leaves the accumulator room.
 const BIAS_LIMIT: f32 = (1u32 << 30) as f32;
@@ -40,20 +42,18 @@ pub fn activation_parameters(least: f32, greatest: f32) -> Parameters {
 /// `largest` is the greatest magnitude of each channel's weights; `biases` has one bias for each
 /// channel, or none; `input_scale` is that of the layer's input.
 /// No scale is so small that `bias / (input_scale * scale)` exceeds `2^30`. A channel of zeros
-/// takes the median of the other channels' scales, 1 if all are zeros.
-pub fn weight_scales(largest: &[f32], biases: Option<&[f32]>, input_scale: f32) -> Vec<f32> {
-    let mut live: Vec<f32> = largest
-        .iter()
-        .map(|largest| largest / WEIGHT_LIMIT)
-        .filter(|&scale| scale >= f32::MIN_POSITIVE)
-        .collect();
+/// takes the median of the other channels' scales, 1 if all are zeros. `limit` is the greatest
+/// magnitude of a quantized weight, 127 for 8 bits.
+pub fn weight_scales(largest: &[f32], biases: Option<&[f32]>, input_scale: f32, limit: f32) -> Vec<f32> {
+    let mut live: Vec<f32> =
+        largest.iter().map(|largest| largest / limit).filter(|&scale| scale >= f32::MIN_POSITIVE).collect();
     live.sort_by(f32::total_cmp);
     let median = live.get(live.len() / 2).copied().unwrap_or(1.0);
     largest
         .iter()
         .enumerate()
         .map(|(channel, largest)| {
-            let scale = largest / WEIGHT_LIMIT;
+            let scale = largest / limit;
             let scale = if scale >= f32::MIN_POSITIVE { scale } else { median };
             let bias = biases.map_or(0.0, |biases| biases[channel].abs());
             scale.max(bias / (input_scale * BIAS_LIMIT))
@@ -84,12 +84,12 @@ mod tests {
 
     #[test]
     fn dead_and_near_dead_channels_get_usable_scales() {
-        let scales = weight_scales(&[1.27, 0.0, 12.7, 1e-30], Some(&[0.1, 0.1, 0.1, 1.0]), 0.01);
+        let scales = weight_scales(&[1.27, 0.0, 12.7, 1e-30], Some(&[0.1, 0.1, 0.1, 1.0]), 0.01, 127.0);
         assert_eq!(scales[0], 1.27 / 127.0);
         assert_eq!(scales[1], scales[0], "the median of the three live channels");
         assert_eq!(scales[2], 12.7 / 127.0);
         assert!(1.0 / (0.01 * scales[3]) <= BIAS_LIMIT * 1.000_001, "{}", scales[3]);
-        assert_eq!(weight_scales(&[0.0, 0.0], None, 0.5), [1.0, 1.0]);
+        assert_eq!(weight_scales(&[0.0, 0.0], None, 0.5, 127.0), [1.0, 1.0]);
     }
 
     proptest! {
@@ -112,7 +112,7 @@ mod tests {
             bias in -1e3f32..1e3, input_scale in 1e-5f32..1.0,
         ) {
             let biases = vec![bias; largest.len()];
-            for scale in weight_scales(&largest, Some(&biases), input_scale) {
+            for scale in weight_scales(&largest, Some(&biases), input_scale, 127.0) {
                 prop_assert!(scale.is_finite() && scale >= f32::MIN_POSITIVE);
                 prop_assert!((bias / (input_scale * scale)).abs() <= BIAS_LIMIT * 1.000_001);
             }

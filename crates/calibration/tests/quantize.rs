@@ -32,7 +32,7 @@ fn images(count: usize) -> Images {
 }
 
 fn settings(per_axis: bool) -> Settings {
-    Settings { per_axis, threads: 2 }
+    Settings { per_axis, weight_bits: 8, threads: 2 }
 }
 
 fn quantized(text: &str, per_axis: bool) -> Result<Quantized, CalibrationError> {
@@ -121,7 +121,7 @@ fn the_number_of_threads_changes_nothing() {
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
     let with = |threads| {
-        let settings = Settings { per_axis: true, threads };
+        let settings = Settings { per_axis: true, weight_bits: 8, threads };
         quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings)
             .unwrap()
             .graph

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onnx2int_graph::Stage;
+use onnx2int_transforms::passes::{EncodeWeights, Encoding};
 
 /// From a float CNN to an ONNX graph that holds integers and nothing else.
 #[derive(Debug, Parser)]
@@ -27,7 +28,7 @@ pub(crate) enum Command {
     Train(Train),
     /// Quantize a float model to 8-bit QDQ form, calibrated on training images
     Quantize(Quantize),
-    /// Apply one of the eight transforms
+    /// Apply one of the eight transforms, or encode-weights
     Transform(Transform),
     /// Apply all transforms to a quantized model, in order
     Lower(Lower),
@@ -128,6 +129,9 @@ pub(crate) struct Quantize {
     /// One weight scale for each output channel instead of one for each layer
     #[arg(long)]
     pub(crate) per_axis: bool,
+    /// Bits of a weight, 2 to 8; with 7 no two products leave 16 bits, where kernels saturate
+    #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=8))]
+    pub(crate) weight_bits: u32,
     /// Training images to observe ranges on; the same number always takes the same images
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) calibration_samples: usize,
@@ -154,6 +158,10 @@ pub(crate) struct Transform {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) options: TransformOptions,
+    /// encode-weights: how weights are stored; every encoding gives the same sums
+    #[arg(long = "as", value_name = "ENCODING", value_parser = encoding_names(),
+        required_if_eq("name", EncodeWeights::NAME))]
+    pub(crate) encoding: Option<String>,
     /// Also write what was done, place by place, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
@@ -175,8 +183,13 @@ pub(crate) struct TransformOptions {
     pub(crate) mantissa_bits: Option<u32>,
 }
 
+fn encoding_names() -> clap::builder::PossibleValuesParser {
+    Encoding::ALL.map(Encoding::name).into()
+}
+
 fn transform_names() -> clap::builder::PossibleValuesParser {
-    Stage::ALL[2..].iter().map(|stage| stage.made_by()).collect::<Vec<_>>().into()
+    let steps = Stage::ALL[2..].iter().map(|stage| stage.made_by());
+    steps.chain([EncodeWeights::NAME]).collect::<Vec<_>>().into()
 }
 
 #[derive(Args, Debug)]

@@ -107,6 +107,7 @@ mod op;
 pub mod range;
 pub mod shape_values;
 mod stage;
+pub mod targets;
 mod tensor;
 pub mod text;
 mod types;

@@ -13,6 +13,8 @@ pub enum Relation {
     Accuracy,
     /// The same class for every input.
     SameArgmax,
+    /// The same outputs, bit for bit.
+    SameBits,
     /// The same real function; float kernels may round differently.
     SameFunction,
     /// The same real function but for a rescale that is off by at most one unit, and only near
@@ -27,6 +29,7 @@ impl Relation {
             Self::Origin => "the float network",
             Self::Accuracy => "judged by accuracy",
             Self::SameArgmax => "same argmax",
+            Self::SameBits => "same bits",
             Self::SameFunction => "same real function",
             Self::WithinOneUnit => "rescale within one unit",
         }

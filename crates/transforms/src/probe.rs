@@ -78,6 +78,18 @@ pub enum ProbeError {
         /// The largest magnitude of a logit before.
         largest: f64,
     },
+    /// A logit is not the same number.
+    #[error("image {image}, class {class}: logit {before} became {after}, expected the same bits")]
+    Bits {
+        /// The index of the probe image.
+        image: usize,
+        /// The class.
+        class: usize,
+        /// The logit before.
+        before: f64,
+        /// The logit after.
+        after: f64,
+    },
     /// Another class has the greatest logit, and it was no tie.
     #[error("image {image}: class {before} became class {after}")]
     Argmax {
@@ -133,6 +145,7 @@ pub(crate) fn compare(
     match relation {
         Relation::Origin | Relation::Accuracy => {}
         Relation::SameArgmax => check_argmax(&old, &new, &changes, TIE * largest)?,
+        Relation::SameBits => check_bits(&old, &new)?,
         Relation::SameFunction => {
             let outliers = old.images().div_ceil(IMAGES_FOR_ONE_OUTLIER);
             check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE, outliers, largest)?;
@@ -143,6 +156,16 @@ pub(crate) fn compare(
         }
     }
     Ok(result)
+}
+
+/// Every output is the same number. The units must be the same too: a new unit is another output.
+fn check_bits(old: &Logits, new: &Logits) -> Result<(), ProbeError> {
+    let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits();
+    let Some(index) = old.values.iter().zip(&new.values).position(|pair| !same(pair)) else {
+        return Ok(());
+    };
+    let (image, class) = (index / old.classes, index % old.classes);
+    Err(ProbeError::Bits { image, class, before: old.values[index], after: new.values[index] })
 }
 
 /// An argmax may change only where the two classes had the same logit, or nearly so.

@@ -3,12 +3,16 @@
 use onnx2int_graph::{EditError, Graph, Relation, Stage, Tensor, Verified, VerifyError};
 use serde::{Deserialize, Serialize};
 
-/// One step of the pipeline: takes a graph at [`Transform::from`] to the stage [`Transform::makes`].
+/// Takes a graph at [`Transform::from`] to the stage [`Transform::makes`].
+///
+/// A step of the pipeline makes the next stage, and its name and from-stage derive from that. A
+/// transform that a user may add ([`crate::passes::EncodeWeights`]) leaves the stage as it is and
+/// says all three itself.
 ///
 /// A pass only rewrites. Checking the stages, sorting, sweeping and comparing old with new on
 /// numbers is the driver's work ([`crate::apply`]), the same for every pass.
 pub trait Transform {
-    /// The stage of the result. Name, from-stage and file name derive from it.
+    /// The stage of the result.
     fn makes(&self) -> Stage;
 
     /// How the outputs relate to those of the graph before. A pass overrides this only where an

@@ -4,6 +4,7 @@
 
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Graph, GraphEditor, Op, Relation, Stage, Tensor, Verified};
+use onnx2int_transforms::passes::{EncodeWeights, Encoding};
 use onnx2int_transforms::{
     Executor, Failure, Options, Probe, ProbeError, RewriteLog, Transform, TransformError, apply, pipeline,
     transform_for,
@@ -220,4 +221,22 @@ fn the_seeds_scale_is_judged_by_accuracy() {
         assert_eq!(applied.record.probe.argmax_changes, 0, "{stage}");
         graph = applied.graph;
     }
+}
+
+#[test]
+fn an_encoding_that_changes_a_bit_is_an_error() {
+    let made = tiny::lower();
+    let (stage, last) = made.last().unwrap();
+    for encoding in Encoding::ALL {
+        let encode = EncodeWeights { stage: *stage, encoding };
+        let applied = apply(&encode, &last.graph, &tiny::interpreter, &probe())
+            .unwrap_or_else(|error| panic!("{error}: {}", error.failure));
+        assert_eq!(applied.record.transform, "encode-weights");
+        assert_eq!(onnx2int_graph::metadata::stage(&applied.graph), Some(*stage));
+        assert_eq!(applied.record.sites.is_empty(), encoding == Encoding::U8, "integer-ops writes u8");
+    }
+    let shifted: Rewrite = |graph, log| with_constant(graph, log, Op::Add, Tensor::scalar(1e-3_f32));
+    let error =
+        failure(&Made { rewrite: shifted, relation: Relation::SameBits }, &tiny::quantized(), &probe());
+    assert!(matches!(error, Failure::Probe(ProbeError::Bits { .. })), "{error}");
 }

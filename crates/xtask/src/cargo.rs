@@ -1,4 +1,4 @@
-//! Building the binary `onnx2int`.
+//! Building the binary `onnx2int`, and running the random networks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +25,21 @@ pub(crate) fn build(root: &Path, interrupt: &Interrupt) -> anyhow::Result<PathBu
     }
     executable(&String::from_utf8_lossy(&finished.stdout))
         .with_context(|| format!("cargo {} did not say where onnx2int is", BUILD.join(" ")))
+}
+
+/// Builds and runs `crates/torture`, in the folder that the command was given in.
+pub(crate) fn torture(arguments: &[String], interrupt: &Interrupt) -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--release", "--package", "onnx2int-torture", "--"]).args(arguments);
+    let finished = process::run(&mut command, Stdout::Inherited, interrupt)?;
+    if !finished.status.success() {
+        bail!(
+            "a random network failed ({}); its graph and the command that repeats it are above",
+            finished.status
+        );
+    }
+    Ok(())
 }
 
 /// The path of the binary in cargo's messages, one JSON object a line.

@@ -84,6 +84,13 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Take random networks through the whole pipeline and check every promise on the way (a release build);
+    /// arguments go to crates/torture: --cases N --seed S, or --replay FILE
+    Torture {
+        /// What the program torture is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -133,12 +140,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let root = options.root.clone().unwrap_or(root);
             runner::run_all(root, options.tool.clone(), settings, force, interrupt)
         }
-        Task::Conform { quick } => conform::conform(root, *quick, interrupt),
         Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
         #[cfg(unix)]
         Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),
         Task::Conform { onnx_node_tests: true, bless, .. } => node_tests::run(&root, *bless, &interrupt),
         Task::Conform { quick, .. } => conform::conform(root, *quick, interrupt),
+        Task::Torture { arguments } => cargo::torture(arguments, &interrupt),
     }
 }
 

@@ -38,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &["graph", "whole-file"]),
+    ("torture", &["graph", "onnx-format", "interpreter", "transforms"]),
 ];
 
 /// Packages that only these crates may use, so that nothing else depends on their types.
@@ -46,8 +47,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tract-onnx", &["onnx-format", "runtimes"]),
     ("prost", &["onnx-format"]),
     ("mnist", &["dataset"]),
-    ("clap", &["cli", "xtask"]),
-    ("anyhow", &["cli", "xtask"]),
+    ("clap", &["cli", "xtask", "torture"]),
+    ("anyhow", &["cli", "xtask", "torture"]),
 ];
 
 const LONGEST_FILE: usize = 600;
@@ -171,7 +172,9 @@ fn every_pass_is_a_file_with_a_picture_tests_and_a_stage() {
     }
     let by_hand = [Stage::Float.made_by(), Stage::Quantized.made_by()];
     let stages = Stage::ALL.iter().map(|stage| stage.made_by().to_owned());
-    let expected: BTreeSet<String> = stages.filter(|name| !by_hand.contains(&name.as_str())).collect();
+    let mut expected: BTreeSet<String> = stages.filter(|name| !by_hand.contains(&name.as_str())).collect();
+    // A step that a user may add: it leaves the stage as it is.
+    expected.insert("encode-weights".to_owned());
     for name in passes.symmetric_difference(&expected) {
         broken.push(format!("{name} is a pass or a stage, but not both"));
     }

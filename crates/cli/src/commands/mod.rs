@@ -6,6 +6,7 @@ pub(crate) mod lower;
 pub(crate) mod quantize;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod targets;
 pub(crate) mod train;
 pub(crate) mod transform;
 pub(crate) mod verify;

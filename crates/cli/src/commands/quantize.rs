@@ -16,7 +16,11 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
         Normalization::new(arguments.mean.unwrap_or(stored.mean), arguments.std.unwrap_or(stored.std))?;
     let dataset = files::load_dataset(&arguments.data.data_dir)?;
     let indices = dataset.train.calibration_indices(arguments.calibration_samples)?;
-    let settings = Settings { per_axis: arguments.per_axis, threads: arguments.threads.count() };
+    let settings = Settings {
+        per_axis: arguments.per_axis,
+        weight_bits: arguments.weight_bits,
+        threads: arguments.threads.count(),
+    };
     let quantized = quantize(verify(&model.graph)?, &dataset.train, &indices, normalization, settings)
         .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
     let verified = verify_stage(&quantized.graph, Stage::Quantized)

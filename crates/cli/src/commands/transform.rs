@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use onnx2int_graph::{Graph, Stage, verify_stage};
+use onnx2int_transforms::passes::{EncodeWeights, Encoding};
 use onnx2int_transforms::{Applied, Options, Record, apply, transform_for};
 
 use crate::arguments::{Transform, TransformOptions};
@@ -11,22 +12,45 @@ use crate::execution::{self, Interpreter};
 use crate::{console, files};
 
 pub(crate) fn run(arguments: &Transform) -> anyhow::Result<()> {
-    let stage = Stage::ALL
-        .into_iter()
-        .find(|stage| stage.made_by() == arguments.name)
-        .ok_or_else(|| anyhow!("no transform is called {:?}", arguments.name))?;
     let model = files::read_model(&arguments.model)?;
+    let transform = transform(arguments, &model.graph)?;
     files::check_writable(&arguments.output)?;
     arguments.record.as_deref().map_or(Ok(()), files::check_writable)?;
-    let applied = step(&model.graph, stage, &arguments.options, arguments.threads.count())
+    let interpreter = Interpreter { threads: arguments.threads.count() };
+    let applied = apply(transform.as_ref(), &model.graph, &interpreter, &execution::probe(&model.graph))
         .with_context(|| format!("cannot transform {:?}", arguments.model))?;
-    write(&arguments.output, &applied, stage)?;
+    write(&arguments.output, &applied, transform.makes())?;
     if let Some(path) = &arguments.record {
         files::write(path, serde_json::to_string_pretty(&applied.record)?.as_bytes())?;
     }
     print(&applied.record);
     console::note(format_args!("wrote {:?}", arguments.output));
     Ok(())
+}
+
+/// The transform that the command line names.
+fn transform(
+    arguments: &Transform,
+    graph: &Graph,
+) -> anyhow::Result<Box<dyn onnx2int_transforms::Transform>> {
+    if arguments.name != EncodeWeights::NAME {
+        let stage = Stage::ALL.into_iter().find(|stage| stage.made_by() == arguments.name);
+        return stage
+            .and_then(|stage| transform_for(stage, &pipeline_options(&arguments.options)))
+            .ok_or_else(|| anyhow!("no transform is called {:?}", arguments.name));
+    }
+    let named = |encoding: &Encoding| Some(encoding.name()) == arguments.encoding.as_deref();
+    let encoding = Encoding::ALL.into_iter().find(named).context("encode-weights needs --as")?;
+    let stage = match execution::stage(graph) {
+        Some(stage @ (Stage::Integer | Stage::ScaleOut)) => stage,
+        found => bail!(
+            "cannot transform {:?}: expected a model at stage integer or scale_out, found {}; make it so with \
+             `onnx2int lower` first",
+            arguments.model,
+            found.map_or("none in its metadata", Stage::name)
+        ),
+    };
+    Ok(Box::new(EncodeWeights { stage, encoding }))
 }
 
 /// Makes the graph of `stage` from that of the stage before.

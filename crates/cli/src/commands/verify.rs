@@ -10,6 +10,7 @@ use onnx2int_graph::range::{self, Width};
 use onnx2int_graph::{Stage, Verified, VerifyError, verify, verify_stage};
 use serde::Serialize;
 
+use super::targets::TargetFindings;
 use crate::arguments::Verify;
 use crate::files::Model;
 use crate::{console, execution, files};
@@ -25,6 +26,8 @@ struct Findings {
     violations: Vec<Violation>,
     integer_only: bool,
     accumulators: Vec<Accumulator>,
+    /// Where the sums of its integer layers are exact.
+    targets: Vec<TargetFindings>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +84,7 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
         violations,
         integer_only: model.graph.values().all(|(_, value)| value.ty.dtype.is_integer()),
         accumulators: accumulators(verify(&model.graph)?),
+        targets: super::targets::findings(verify(&model.graph)?),
     };
     if arguments.json {
         console::print_json(&findings)?;
@@ -177,5 +181,6 @@ fn text(findings: &Findings) -> String {
             if accumulator.fits.is_empty() { "no width".to_owned() } else { accumulator.fits.join(", ") }
         ));
     }
+    text.push_str(&super::targets::text(&findings.targets));
     text
 }

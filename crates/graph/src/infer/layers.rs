@@ -104,6 +104,18 @@ pub(super) fn max_pool(x: &Operands<'_>, attributes: &MaxPoolAttributes) -> Resu
             format!("{:?} and {:?}", attributes.pads.begin, attributes.pads.end),
         );
     }
+    // A dilated window can step over an input that is narrower than its steps.
+    for (axis, dim) in input.shape[2..].iter().enumerate() {
+        let Some(dilation) = attributes.dilations.get(axis) else { break };
+        let padded = attributes.pads.begin.get(axis).is_some_and(|&pad| pad > 0);
+        if padded && dim.fixed().is_some_and(|extent| *dilation > extent) {
+            return error(
+                TypeRule::Attribute,
+                format!("dilations of at most the input's extent {dim} where it is padded"),
+                format!("{:?}", attributes.dilations),
+            );
+        }
+    }
     let mut shape = input.shape[..2].to_vec();
     shape.extend(window.slide(input)?);
     Ok(TensorType { dtype: input.dtype, shape })

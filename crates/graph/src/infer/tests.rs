@@ -180,6 +180,9 @@ fn pools() {
         ("MaxPool(%line) kernel_shape=[2] strides=[3] pads=[0,1] ceil_mode=1", "attribute-fits"),
         ("MaxPool(%line) kernel_shape=[2] strides=[3] pads=[0,1]", "f32[N,4,3]"),
         ("MaxPool(%line) kernel_shape=[3] dilations=[3]", "f32[N,4,3]"),
+        // Of the cells -1 and 8 one is in the input, of -1 and 9 none.
+        ("MaxPool(%line) kernel_shape=[2] dilations=[9] pads=[1,1]", "f32[N,4,2]"),
+        ("MaxPool(%line) kernel_shape=[2] dilations=[10] pads=[1,1]", "attribute-fits"),
         ("MaxPool(%image) kernel_shape=[9,1]", "operand-shape"),
         ("MaxPool(%image) kernel_shape=[0,1]", "attribute-fits"),
         ("MaxPool(%image) kernel_shape=[2]", "attribute-fits"),

@@ -2,6 +2,7 @@
 
 mod add_rescaling;
 mod embed_act;
+mod encode_weights;
 mod fold_op_scales;
 mod integer_ops;
 mod prune_qdq;
@@ -11,6 +12,7 @@ mod split_bias_add;
 
 pub use add_rescaling::AddRescaling;
 pub use embed_act::EmbedAct;
+pub use encode_weights::{EncodeWeights, Encoding};
 pub use fold_op_scales::FoldOpScales;
 pub use integer_ops::IntegerOps;
 pub use prune_qdq::PruneQdq;

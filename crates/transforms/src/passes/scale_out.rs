@@ -279,8 +279,7 @@ fn keep_raw_logits(
                 ));
             }
             [scale] => {
-                editor.rename_value(raw, &name)?;
-                *output = raw;
+                *output = without_zero_point(graph, node, raw, &name, editor)?;
                 log.changed(
                     &node.name,
                     format!("dropped: {name:?} is the raw integers, in units of {scale:e}"),
@@ -305,6 +304,33 @@ fn keep_raw_logits(
     }
     editor.set_outputs(outputs);
     Ok(())
+}
+
+/// The integers behind a final `DequantizeLinear` under the name of the output. Quantized logits
+/// count from their zero point, so that one unit is the scale in every model.
+fn without_zero_point(
+    graph: &Graph,
+    node: &Node,
+    raw: ValueId,
+    name: &str,
+    editor: &mut GraphEditor,
+) -> Result<ValueId, TransformError> {
+    let zero_point = match graph.constant_operand(node, 2).map(Tensor::to_i64_vec) {
+        Some(Some(zero_points)) => zero_points.first().copied().unwrap_or(0),
+        _ => 0,
+    };
+    if zero_point == 0 {
+        editor.rename_value(raw, name)?;
+        return Ok(raw);
+    }
+    let zero_point =
+        i32::try_from(zero_point).expect("a zero point is of an integer type of at most 32 bits");
+    let integers = editor.unique_name(&format!("{name}_integers"));
+    let integers = editor.add_node(&integers, Op::Cast { to: DType::I32 }, [Some(raw)], &integers)?;
+    let constant = editor.unique_name(&format!("{name}_zero_point"));
+    let constant = editor.add_constant(&constant, Tensor::scalar(zero_point))?;
+    let subtract = editor.unique_name(&format!("{name}_from_zero_point"));
+    Ok(editor.add_node(&subtract, Op::Sub, [Some(integers), Some(constant)], name)?)
 }
 
 /// Whole factors that bring logits of several scales to one.
@@ -404,6 +430,26 @@ mod tests {
         }
         let ranges = range::analyze(onnx2int_graph::verify(&graph).unwrap());
         assert!(ranges.overflows().is_empty());
+        assert_eq!(graph.value(graph.outputs()[0]).name, "logits");
+    }
+
+    #[test]
+    fn quantized_logits_count_from_their_zero_point() {
+        let text = QUANTIZER.replace("out   %q", "%logits = DequantizeLinear(%q, 0.5, 100u8)\n out %logits");
+        let (graph, _) = rewritten(&text, 23).unwrap();
+        let input = Tensor::from_vec(&[2, 2, 1, 1], vec![0_i8, 0, 100, -50]).unwrap();
+        let run = |graph: &Graph| {
+            onnx2int_interpreter::run(onnx2int_graph::verify(graph).unwrap(), std::slice::from_ref(&input))
+                .unwrap()
+                .remove(0)
+        };
+        let unit = onnx2int_graph::metadata::logit_scale(&graph).unwrap();
+        let (before, after) = (run(&Graph::from_text(&text).unwrap()), run(&graph));
+        let after: Vec<_> =
+            after.as_slice::<i32>().unwrap().iter().map(|&raw| f64::from(raw) * unit).collect();
+        let before: Vec<_> = before.as_slice::<f32>().unwrap().iter().map(|&real| f64::from(real)).collect();
+        assert_eq!(before, after);
+        assert_eq!(before[0], 0.0);
         assert_eq!(graph.value(graph.outputs()[0]).name, "logits");
     }
 

@@ -7,6 +7,9 @@ use super::{ChannelRescale, MAX_MANTISSA_BITS, Rescale, RescaleError, RescaleFor
 /// The last division is by `2^MAX_SHIFT` at most, so that `256 * 2^s` fits int32.
 const MAX_SHIFT: u32 = 23;
 
+/// The first division is by `2^MAX_PRE_SHIFT` at most, which is the greatest power of two in int32.
+const MAX_PRE_SHIFT: u32 = 30;
+
 /// A multiplier of fewer bits than this (or than the mantissa has) calls for a pre-shift.
 const LEAST_MULTIPLIER_BITS: u32 = 12;
 
@@ -91,7 +94,7 @@ impl Channel<'_> {
     fn least_pre_shift(&self) -> u32 {
         let wanted = exp2(LEAST_MULTIPLIER_BITS.min(self.request.mantissa_bits) - 1);
         let mut pre_shift = 0;
-        while pre_shift < 31 && self.multiplier * exp2(pre_shift + MAX_SHIFT) < wanted {
+        while pre_shift < MAX_PRE_SHIFT && self.multiplier * exp2(pre_shift + MAX_SHIFT) < wanted {
             pre_shift += 1;
         }
         pre_shift
@@ -152,7 +155,7 @@ impl Channel<'_> {
     fn pre_shifted(&self) -> Result<Bounded, RescaleError> {
         let least = self.least_pre_shift();
         let mut best = self.pre_shifted_by(least)?;
-        for pre_shift in least + 1..(least + 8).min(31) {
+        for pre_shift in least + 1..=(least + 7).min(MAX_PRE_SHIFT) {
             if best.1 <= WANTED_ERROR_BOUND {
                 break;
             }

@@ -175,6 +175,19 @@ fn one_near_dead_channel_gives_the_whole_layer_a_pre_shift() {
 }
 
 #[test]
+fn the_first_divisor_fits_int32_however_small_the_multiplier() {
+    // 2^31 does not: it was -2^31, and every dividend behind it negative.
+    for log2 in [-40, -42, -43, -50, -53] {
+        let multiplier = 2f64.powi(log2);
+        let rescale = plan(&request(&[multiplier], true)).unwrap();
+        assert!(rescale.channels[0].pre_shift <= 30, "{rescale:?}");
+        for accumulator in [0, 1, 1_000_000] {
+            assert_eq!(rescale.evaluate(0, accumulator), Some(0), "2^{log2}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_rescaled_names_its_channel() {
     let error = |multipliers: &[f64]| plan(&request(multipliers, true)).unwrap_err();
     assert!(matches!(error(&[0.5, 0.0]), RescaleError::Multiplier { channel: 1, .. }));

@@ -1,0 +1,182 @@
+//! Each layer of the integer graph against the same layer of the QDQ graph, given the same bytes.
+//!
+//! Two whole networks drift apart: a byte that fell to the other side of a rounding boundary makes
+//! all that follows another number. So the QDQ graph is cut at its quantizers, and what each layer
+//! reads are the bytes that the integer graph made. Then a layer may differ by its own rounding
+//! only, and a wrong factor, zero point or channel shows at once.
+
+use std::collections::HashMap;
+
+use onnx2int_graph::range::{self, Ranges};
+use onnx2int_graph::{Graph, GraphEditor, NodeId, Op, Tensor, ValueId, Verified, metadata, verify};
+use onnx2int_interpreter::{run, run_observed};
+
+use crate::Fault;
+
+/// What is known of the rescale that took a quantizer's place.
+pub(crate) struct Rescaled {
+    /// The name of the accumulator.
+    pub(crate) accumulator: String,
+    /// Bytes in one unit of the accumulator, for each channel or one for all.
+    pub(crate) multipliers: Vec<f64>,
+    /// The reported error bounds, in bytes.
+    pub(crate) bounds: Vec<f64>,
+}
+
+/// The QDQ graph, cut, beside the integer graph.
+pub(crate) struct Forced<'g> {
+    integers: Verified<'g>,
+    ranges: Ranges,
+    cut: Graph,
+    /// For each input of the cut graph but the first, the value of the integer graph.
+    bytes: Vec<ValueId>,
+    /// For each output of the cut graph but the last, what it is compared with.
+    quantizers: Vec<Comparison>,
+}
+
+/// A quantizer's float operand is compared with the bytes of the integer graph.
+struct Comparison {
+    node: String,
+    bytes: ValueId,
+    accumulator: ValueId,
+    /// Scale and zero point in the QDQ graph.
+    scale: f64,
+    zero_point: f64,
+    /// What one unit of the accumulator is in bytes, for each channel.
+    multipliers: Vec<f64>,
+    bounds: Vec<f64>,
+}
+
+impl<'g> Forced<'g> {
+    /// Cuts `pruned`, in which every quantizer stands behind a layer. `rescales` has the accumulator,
+    /// the multipliers and the error bounds behind each quantizer.
+    pub(crate) fn new(
+        pruned: &Graph,
+        integers: Verified<'g>,
+        rescales: &HashMap<String, Rescaled>,
+    ) -> Result<Self, Fault> {
+        let mut editor = GraphEditor::from(pruned.clone());
+        let (mut bytes, mut quantizers, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        let found: Vec<(NodeId, ValueId)> = pruned
+            .nodes()
+            .filter(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. }))
+            .filter_map(|(id, node)| Some((id, node.input(0)?)))
+            .collect();
+        for (id, operand) in found {
+            let node = pruned.node(id);
+            let missing = || Fault::form(&node.name, "the same quantizer in the integer graph");
+            let rescaled = rescales.get(&node.name).ok_or_else(missing)?;
+            let name = &pruned.value(node.output).name;
+            // By the node: where the bytes are the output, they have its name now.
+            let value =
+                integers.node_by_name(&node.name).map(|id| integers.node(id).output).ok_or_else(missing)?;
+            let input = editor.unique_name(&format!("{name}_forced"));
+            let input = editor.add_input(&input, pruned.value(node.output).ty.clone())?;
+            editor.redirect_uses(node.output, input);
+            let zero_point = pruned.constant_operand(node, 2).and_then(Tensor::as_single::<u8>).unwrap_or(0);
+            let scale =
+                pruned.constant_operand(node, 1).and_then(Tensor::as_single::<f32>).ok_or_else(missing)?;
+            bytes.push(value);
+            outputs.push(operand);
+            quantizers.push(Comparison {
+                node: node.name.clone(),
+                bytes: value,
+                accumulator: integers.value_by_name(&rescaled.accumulator).ok_or_else(missing)?,
+                scale: f64::from(scale),
+                zero_point: f64::from(zero_point),
+                multipliers: rescaled.multipliers.clone(),
+                bounds: rescaled.bounds.clone(),
+            });
+        }
+        outputs.push(editor.graph().outputs()[0]);
+        let distinct = outputs.iter().enumerate().all(|(index, value)| !outputs[..index].contains(value));
+        if !distinct {
+            return Err(Fault::form(pruned.name(), "a layer behind each quantizer"));
+        }
+        editor.set_outputs(outputs);
+        let cut = editor.finish()?;
+        Ok(Self { integers, ranges: range::analyze(integers), cut, bytes, quantizers })
+    }
+
+    /// Compares layer by layer on one batch.
+    pub(crate) fn check(&self, image: &Tensor) -> Result<(), Fault> {
+        let mut seen = HashMap::new();
+        let mut observe = |value: ValueId, tensor: &Tensor| {
+            seen.insert(value, tensor.clone());
+        };
+        let outputs = run_observed(self.integers, std::slice::from_ref(image), &mut observe)
+            .map_err(|source| Fault::run("the integer graph", source))?;
+        let mut inputs = vec![image.clone()];
+        inputs.extend(self.bytes.iter().map(|value| seen[value].clone()));
+        let floats =
+            run(verify(&self.cut)?, &inputs).map_err(|source| Fault::run("the QDQ graph, cut", source))?;
+        for (comparison, float) in self.quantizers.iter().zip(&floats) {
+            self.check_bytes(comparison, float, &seen[&comparison.bytes])?;
+        }
+        self.check_logits(&floats[self.quantizers.len()], &outputs[0])
+    }
+
+    fn check_bytes(&self, comparison: &Comparison, float: &Tensor, bytes: &Tensor) -> Result<(), Fault> {
+        let node = &comparison.node;
+        let (Some(floats), Some(bytes)) = (float.as_slice::<f32>(), bytes.as_slice::<u8>()) else {
+            return Err(Fault::form(node, "floats quantized to bytes"));
+        };
+        for (index, (&real, &byte)) in floats.iter().zip(bytes).enumerate() {
+            let channel = channel(index, float.shape());
+            let wanted = f64::from(real) / comparison.scale + comparison.zero_point;
+            let wanted = wanted.clamp(0.0, 255.0);
+            let at = |values: &[f64]| values[if values.len() == 1 { 0 } else { channel }];
+            let rounding = self.float_error(comparison.accumulator, channel) * at(&comparison.multipliers);
+            let allowed = 0.5 + 1e-3 + at(&comparison.bounds) + rounding;
+            let found = f64::from(byte);
+            if (found - wanted).abs() > allowed {
+                return Err(Fault::Layer { node: node.clone(), channel, found, wanted, allowed });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_logits(&self, float: &Tensor, raw: &Tensor) -> Result<(), Fault> {
+        let graph = self.integers.graph();
+        let output = graph.outputs()[0];
+        let node = &graph.value(output).name;
+        let unit = metadata::logit_scale(graph).ok_or_else(|| Fault::form(node, "a logit scale"))?;
+        let (Some(floats), Some(raw)) = (float.as_slice::<f32>(), raw.to_i64_vec()) else {
+            return Err(Fault::form(node, "integer logits"));
+        };
+        // Whole factors that bring several scales to one are off by up to 1/256.
+        let factors = graph.producer(output).is_some_and(|(_, node)| matches!(node.op, Op::Mul));
+        let relative = if factors { 1.0 / 256.0 } else { 0.0 };
+        for (index, (&real, raw)) in floats.iter().zip(raw).enumerate() {
+            let channel = channel(index, float.shape());
+            let (found, wanted) = (raw as f64 * unit, f64::from(real));
+            let allowed = self.float_error(output, channel) * unit + relative * wanted.abs();
+            if (found - wanted).abs() > allowed {
+                return Err(Fault::Layer { node: node.clone(), channel, found, wanted, allowed });
+            }
+        }
+        Ok(())
+    }
+
+    /// What float arithmetic may lose of a layer's result, in units of the accumulator.
+    ///
+    /// A term is the rounded product of two rounded factors, `i_scale (x - z)` and `w_scale w`; the
+    /// bias' scale and the sum are rounded too: some 4 roundings of 2^-24, relative to the sum of
+    /// the terms' magnitudes.
+    fn float_error(&self, accumulator: ValueId, channel: usize) -> f64 {
+        let graph = self.integers.graph();
+        let sums = match graph.producer(accumulator) {
+            Some((_, node)) if matches!(node.op, Op::Relu) => node.input(0).unwrap_or(accumulator),
+            _ => accumulator,
+        };
+        let (low, high) = self.ranges.get(sums).map_or((0, 0), |range| range.channel(channel));
+        let magnitude = (high - low) + low.abs().max(high.abs());
+        magnitude as f64 / f64::from(1 << 21) + 1e-6
+    }
+}
+
+/// The channel, along axis 1, of an element counted in row-major order.
+fn channel(index: usize, shape: &[usize]) -> usize {
+    let inner: usize = shape[2..].iter().product();
+    index / inner % shape[1]
+}
