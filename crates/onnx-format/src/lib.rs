@@ -26,6 +26,7 @@ mod annotation_keys;
 mod decode;
 mod encode;
 mod error;
+mod proto;
 
 pub use decode::{ACCEPTED_OPSETS, decode};
 pub use encode::encode;

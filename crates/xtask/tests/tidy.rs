@@ -44,7 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Packages that only these crates may use, so that nothing else depends on their types.
 const CONFINED: &[(&str, &[&str])] = &[
     ("burn", &["training"]),
-    ("tract-onnx", &["onnx-format", "runtimes"]),
+    ("tract-onnx", &["runtimes"]),
     ("prost", &["onnx-format"]),
     ("mnist", &["dataset"]),
     ("clap", &["cli", "xtask", "torture"]),

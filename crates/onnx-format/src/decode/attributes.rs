@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use crate::proto::attribute_proto::AttributeType;
+use crate::proto::{AttributeProto, NodeProto};
 use onnx2int_graph::Tensor;
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::{AttributeProto, NodeProto};
 
 use super::tensor::tensor;
 
@@ -112,8 +112,8 @@ impl<'a> Attributes<'a> {
             Ok(found) if found == expected => Ok(Some(attribute)),
             found => Err(format!(
                 "attribute {name:?}: expected type {}, found {}",
-                expected.as_str_name(),
-                found.map_or_else(|_| attribute.r#type.to_string(), |found| found.as_str_name().to_owned()),
+                expected.name(),
+                found.map_or_else(|_| attribute.r#type.to_string(), |found| found.name().to_owned()),
             )),
         }
     }

@@ -11,9 +11,9 @@ mod windows;
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
+use crate::proto::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorAnnotation};
 use onnx2int_graph::{EditError, Graph, GraphEditor, QuantizationAnnotation, ValueId};
 use prost::Message;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorAnnotation};
 
 use crate::annotation_keys::{SCALE, ZERO_POINT};
 use crate::{DecodeError, Place, Problem};

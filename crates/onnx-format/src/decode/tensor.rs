@@ -1,8 +1,8 @@
 //! `TensorProto` to [`Tensor`].
 
+use crate::proto::TensorProto;
+use crate::proto::tensor_proto::{DataLocation, DataType};
 use onnx2int_graph::{DType, Element, Tensor, TensorType};
-use tract_onnx::pb::TensorProto;
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 
 use super::size::check_size;
 
@@ -54,7 +54,7 @@ pub(super) fn dtype(number: i32) -> Result<DType, String> {
         Ok(DataType::Int32) => return Ok(DType::I32),
         Ok(DataType::Int64) => return Ok(DType::I64),
         Ok(DataType::Bool) => return Ok(DType::Bool),
-        Ok(other) => other.as_str_name().to_owned(),
+        Ok(other) => format!("{other:?}").to_uppercase(),
         Err(_) => format!("number {number}"),
     };
     Err(format!("element type {found} is not supported; expected FLOAT, UINT8, INT8, INT32, INT64 or BOOL"))

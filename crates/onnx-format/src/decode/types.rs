@@ -1,9 +1,9 @@
 //! Declared types: of graph inputs, and those that must agree with what is inferred.
 
+use crate::proto::tensor_shape_proto::dimension::Value as DimValue;
+use crate::proto::type_proto::{Tensor as TensorTypeProto, Value as TypeValue};
+use crate::proto::{GraphProto, ValueInfoProto};
 use onnx2int_graph::{Dim, TensorType};
-use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimValue;
-use tract_onnx::pb::type_proto::{Tensor as TensorTypeProto, Value as TypeValue};
-use tract_onnx::pb::{GraphProto, ValueInfoProto};
 
 use super::fresh_names::FreshNames;
 use super::size::check_size;

@@ -1,8 +1,8 @@
 //! The attributes of a node, all of them, in alphabetical order.
 
+use crate::proto::AttributeProto;
+use crate::proto::attribute_proto::AttributeType;
 use onnx2int_graph::{Dim, Graph, Node, Op, Pads};
-use tract_onnx::pb::AttributeProto;
-use tract_onnx::pb::attribute_proto::AttributeType;
 
 use super::tensor::{data_type, tensor};
 

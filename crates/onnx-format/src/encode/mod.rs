@@ -5,14 +5,14 @@ mod tensor;
 
 use std::collections::HashSet;
 
-use onnx2int_graph::{Dim, Graph, Node, OPSET, Source, TensorType, Value, ValueId, Verified};
-use prost::Message;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
-use tract_onnx::pb::type_proto::{Tensor as TensorTypeProto, Value as TypeValue};
-use tract_onnx::pb::{
+use crate::proto::tensor_shape_proto::{Dimension, dimension::Value as DimValue};
+use crate::proto::type_proto::{Tensor as TensorTypeProto, Value as TypeValue};
+use crate::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorAnnotation,
     TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
 };
+use onnx2int_graph::{Dim, Graph, Node, OPSET, Source, TensorType, Value, ValueId, Verified};
+use prost::Message;
 
 use crate::annotation_keys::{SCALE, ZERO_POINT};
 
@@ -84,11 +84,7 @@ fn value_infos(graph: &Graph, values: &[ValueId]) -> Vec<ValueInfoProto> {
 }
 
 fn value_info(value: &Value) -> ValueInfoProto {
-    ValueInfoProto {
-        name: value.name.clone(),
-        r#type: Some(type_proto(&value.ty)),
-        ..ValueInfoProto::default()
-    }
+    ValueInfoProto { name: value.name.clone(), r#type: Some(type_proto(&value.ty)) }
 }
 
 fn type_proto(ty: &TensorType) -> TypeProto {
@@ -97,13 +93,13 @@ fn type_proto(ty: &TensorType) -> TypeProto {
             Dim::Fixed(extent) => DimValue::DimValue(*extent as i64),
             Dim::Symbol(name) => DimValue::DimParam(name.to_string()),
         };
-        Dimension { value: Some(value), ..Dimension::default() }
+        Dimension { value: Some(value) }
     });
     let tensor = TensorTypeProto {
         elem_type: tensor::data_type(ty.dtype) as i32,
         shape: Some(TensorShapeProto { dim: dim.collect() }),
     };
-    TypeProto { value: Some(TypeValue::TensorType(tensor)), ..TypeProto::default() }
+    TypeProto { value: Some(TypeValue::TensorType(tensor)) }
 }
 
 fn annotation(value: &Value) -> Option<TensorAnnotation> {

@@ -1,8 +1,8 @@
 //! [`Tensor`] to `TensorProto`.
 
+use crate::proto::TensorProto;
+use crate::proto::tensor_proto::DataType;
 use onnx2int_graph::{DType, Tensor};
-use tract_onnx::pb::TensorProto;
-use tract_onnx::pb::tensor_proto::DataType;
 
 /// An unnamed tensor as raw data: little-endian, row-major.
 pub(super) fn tensor(tensor: &Tensor) -> TensorProto {

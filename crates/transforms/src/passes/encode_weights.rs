@@ -114,7 +114,7 @@ impl Transform for EncodeWeights {
     ) -> Result<Graph, TransformError> {
         let mut editor = GraphEditor::from(graph.graph().clone());
         for (id, node) in graph.nodes() {
-            if matches!(node.op, Op::ConvInteger(_) | Op::MatMulInteger) {
+            if node.op.is_integer_layer() {
                 let site = IntegerWeights::find(&graph, id, node)?;
                 for (part, change) in site.encode(self.encoding)? {
                     site.rewrite(&mut editor, part)?;
