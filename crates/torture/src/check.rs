@@ -272,7 +272,7 @@ mod tests {
         for fault in [
             damaged("conv_q_mantissa", |value| value - value / 100),
             damaged("conv_q_offset", |value| value + (1 << 22)),
-            damaged("conv_q_high", |value| value - value / 10),
+            damaged("conv_q_high", |value| value / 2),
         ] {
             assert!(matches!(fault, Err(Fault::Rescale { .. } | Fault::Bound { .. })), "{fault:?}");
         }

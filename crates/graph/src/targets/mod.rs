@@ -75,7 +75,8 @@ pub const ALL: &[Target] = &[
 
 const ENCODE_NARROW: &str = "onnx2int transform encode-weights --as narrow";
 const ENCODE_U8: &str = "onnx2int transform encode-weights --as u8, or --as narrow";
-const FEWER_TERMS: &str = "fewer weights in a sum, or onnx2int quantize --weight-bits 7";
+const FEWER_TERMS: &str =
+    "a runtime that sums in int32; smaller weights (onnx2int quantize --weight-bits) make smaller sums";
 
 impl Target {
     /// The layers of a graph that this target does not compute exactly; none: the graph is exact
