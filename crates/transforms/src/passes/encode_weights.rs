@@ -116,7 +116,7 @@ impl Transform for EncodeWeights {
         for (id, node) in graph.nodes() {
             if node.op.is_integer_layer() {
                 let site = IntegerWeights::find(&graph, id, node)?;
-                for (part, change) in site.encode(self.encoding)? {
+                if let Some((part, change)) = site.encode(self.encoding)? {
                     site.rewrite(&mut editor, part)?;
                     log.changed(&node.name, change);
                 }
