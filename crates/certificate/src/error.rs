@@ -89,7 +89,7 @@ pub enum WitnessError {
         /// The layer.
         node: String,
         /// What was refused.
-        source: EditError,
+        source: Box<EditError>,
     },
     /// What ran the witnesses gave another shape or type.
     #[error("layer {node:?}: expected sums of i32{expected:?}, found {found}")]

@@ -79,7 +79,8 @@ impl LayerWitnesses {
             Some(image) => (true, network(graph, layer), image),
             None => (false, alone(graph, layer, operand), input),
         };
-        let graph = extracted.map_err(|source| WitnessError::Extract { node: layer.name.clone(), source })?;
+        let graph = extracted
+            .map_err(|source| WitnessError::Extract { node: layer.name.clone(), source: Box::new(source) })?;
         Ok(Self {
             node: layer.name.clone(),
             is_network,
