@@ -9,6 +9,8 @@
 //!   the argmax of the raw outputs, whatever their element type. Nothing beside the file helps.
 //! - [`compare`] sets two scores of the same images side by side: agreement, the largest logit
 //!   gap, the images whose class changed.
+//! - [`trace`] runs a model and digests every inner integer tensor image by image, so that two runtimes, or a runtime
+//!   and a simulation of hardware, can be compared in every bit; [`tensor_values`] gives the elements where they differ.
 //! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
 //!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
 //!
@@ -26,6 +28,7 @@ mod report;
 mod score;
 mod score_file;
 mod timing;
+mod trace;
 
 pub use accuracy::{Accuracy, wilson_interval};
 pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
@@ -39,3 +42,6 @@ pub use report::{
 pub use score::{Execution, Score, score};
 pub use score_file::{SCORE_SCHEMA, ScoreHeader};
 pub use timing::{TIMING_SCHEMA, Timing, TimingEntry};
+pub use trace::{
+    LeftOut, TRACE_SCHEMA, TensorValues, Trace, TracedTensor, VALUES_SCHEMA, tensor_values, trace,
+};

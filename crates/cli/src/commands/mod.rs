@@ -5,6 +5,7 @@ pub(crate) mod inspect;
 pub(crate) mod lower;
 pub(crate) mod quantize;
 pub(crate) mod report;
+pub(crate) mod trace;
 pub(crate) mod train;
 pub(crate) mod transform;
 pub(crate) mod verify;
