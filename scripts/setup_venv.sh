@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment of check_stages.py, once, and prints the path of its python.
+# Makes the Python environment of check_stages.py and trace_onnx.py, once, and prints the path of its python.
 #
 #   scripts/setup_venv.sh [FOLDER]
 #

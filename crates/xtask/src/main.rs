@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use onnx2int_graph::Stage;
 
+use crate::conform::Options;
 use crate::console::complain;
 use crate::pipeline::Settings;
 use crate::process::{Interrupt, Interrupted};
@@ -50,12 +51,21 @@ struct Arguments {
 enum Task {
     /// Train, export, quantize, transform, evaluate and report on MNIST; only what is out of date is made anew
     RunAll(RunAll),
-    /// Compare every stage file with the ONNX checker and stock ONNX Runtime (needs Python with venv and pip)
-    Conform {
-        /// Check the files of `run-all --quick`
-        #[arg(long)]
-        quick: bool,
-    },
+    /// Compare every stage file in every runtime, bit for bit, and check it (needs Python with venv and pip)
+    Conform(Conform),
+}
+
+#[derive(Args)]
+struct Conform {
+    /// Compare the files of `run-all --quick`
+    #[arg(long)]
+    quick: bool,
+    /// Only these stages; no report is written
+    #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
+    stage: Vec<Stage>,
+    /// At most the first N test images in each runtime; no report is written
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    images: Option<u16>,
 }
 
 #[derive(Args)]
@@ -98,7 +108,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             };
             runner::run_all(root, settings, force, interrupt)
         }
-        Task::Conform { quick } => conform::conform(root, *quick, interrupt),
+        Task::Conform(Conform { quick, stage, images }) => {
+            let options = Options { quick: *quick, stages: stage.clone(), images: images.map(usize::from) };
+            conform::conform(root, &options, interrupt)
+        }
     }
 }
 

@@ -213,7 +213,10 @@ mod tests {
         fn what_a_child_complains_of_is_kept() {
             let mut command = shell("echo first >&2; echo error: second >&2; exit 1");
             let finished = run_and_listen(&mut command, &Interrupt::default()).unwrap();
-            assert_eq!((finished.stderr.as_str(), finished.status.code()), ("first\nerror: second\n", Some(1)));
+            assert_eq!(
+                (finished.stderr.as_str(), finished.status.code()),
+                ("first\nerror: second\n", Some(1))
+            );
         }
 
         #[test]

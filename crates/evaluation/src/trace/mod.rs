@@ -74,8 +74,7 @@ pub fn trace(
         let observed = prepared(&selection.values)?;
         Digesting { untouched: Some(prepared(graph.graph().outputs())?), observed }
     } else {
-        let ids: Vec<ValueId> =
-            graph.graph().outputs().iter().chain(&selection.values).copied().collect();
+        let ids: Vec<ValueId> = graph.graph().outputs().iter().chain(&selection.values).copied().collect();
         Digesting { untouched: None, observed: prepared(&ids)? }
     };
     let threads = execution.threads.max(1);
@@ -154,7 +153,8 @@ impl Session for Digesting {
             }
         }
         outputs.push(
-            Tensor::from_vec(&[images, tensors * DIGEST_BYTES], digests).expect("one digest a tensor and image"),
+            Tensor::from_vec(&[images, tensors * DIGEST_BYTES], digests)
+                .expect("one digest a tensor and image"),
         );
         Ok(outputs)
     }

@@ -14,7 +14,7 @@ pub(crate) enum Runtime {
     /// tract, neither decluttered nor optimized.
     TractPlain,
     /// ONNX Runtime as it comes: all optimizations, default options.
-    OnnxRuntime,
+    OnnxRuntimeOptimized,
     /// The same, asked for exact 8-bit products in QDQ layers.
     OnnxRuntimePrecise,
     /// ONNX Runtime without optimizations.
@@ -38,7 +38,7 @@ impl Runtime {
         Self::Interpreter,
         Self::Tract,
         Self::TractPlain,
-        Self::OnnxRuntime,
+        Self::OnnxRuntimeOptimized,
         Self::OnnxRuntimePrecise,
         Self::OnnxRuntimePlain,
         Self::Reference,
@@ -50,7 +50,7 @@ impl Runtime {
             Self::Interpreter => "interpreter",
             Self::Tract => "tract",
             Self::TractPlain => "tract-plain",
-            Self::OnnxRuntime => "onnxruntime",
+            Self::OnnxRuntimeOptimized => "onnxruntime",
             Self::OnnxRuntimePrecise => "onnxruntime-precise",
             Self::OnnxRuntimePlain => "onnxruntime-plain",
             Self::Reference => "reference",
@@ -63,7 +63,9 @@ impl Runtime {
             Self::Interpreter => "our interpreter, which every other runtime is compared with",
             Self::Tract => "tract, decluttered and optimized",
             Self::TractPlain => "tract, neither decluttered nor optimized",
-            Self::OnnxRuntime => "ONNX Runtime on the CPU as it comes: all optimizations, default options",
+            Self::OnnxRuntimeOptimized => {
+                "ONNX Runtime on the CPU as it comes: all optimizations, default options"
+            }
             Self::OnnxRuntimePrecise => {
                 "the same with session.x64quantprecision, which asks for exact 8-bit products in QDQ layers"
             }
@@ -76,7 +78,10 @@ impl Runtime {
     pub(crate) const fn is_ours(self) -> bool {
         match self {
             Self::Interpreter | Self::Tract | Self::TractPlain => true,
-            Self::OnnxRuntime | Self::OnnxRuntimePrecise | Self::OnnxRuntimePlain | Self::Reference => false,
+            Self::OnnxRuntimeOptimized
+            | Self::OnnxRuntimePrecise
+            | Self::OnnxRuntimePlain
+            | Self::Reference => false,
         }
     }
 
@@ -87,7 +92,7 @@ impl Runtime {
             Self::Interpreter
             | Self::Tract
             | Self::TractPlain
-            | Self::OnnxRuntime
+            | Self::OnnxRuntimeOptimized
             | Self::OnnxRuntimePlain
             | Self::Reference => true,
         }
@@ -147,7 +152,12 @@ impl Cell {
 
     /// The header of its trace.
     pub(crate) fn trace_path(self, quick: bool) -> String {
-        format!("{}/conform/traces/{}.{}.json", pipeline::run_dir(quick), self.stage.name(), self.runtime.name())
+        format!(
+            "{}/conform/traces/{}.{}.json",
+            pipeline::run_dir(quick),
+            self.stage.name(),
+            self.runtime.name()
+        )
     }
 
     /// The header of the elements looked at where its trace differs, or of the interpreter's (`expected`).
@@ -183,11 +193,8 @@ impl Cell {
 
     fn arguments(self, quick: bool) -> Vec<String> {
         let model = pipeline::model_path(quick, self.stage);
-        let mut arguments = pipeline::words(if self.runtime.is_ours() {
-            &["trace"]
-        } else {
-            &["scripts/trace_onnx.py"]
-        });
+        let mut arguments =
+            pipeline::words(if self.runtime.is_ours() { &["trace"] } else { &["scripts/trace_onnx.py"] });
         arguments.extend(pipeline::words(&["--model", &model, "--runtime", self.runtime.name()]));
         arguments.extend(pipeline::words(&["--data-dir", DATA_DIR]));
         arguments

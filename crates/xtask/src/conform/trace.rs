@@ -201,7 +201,12 @@ pub(crate) mod tests {
     use super::*;
 
     /// A trace of made-up tensors: `digests` has a row for each image, with a byte that stands for each digest.
-    pub(crate) fn made_up(runtime: &str, tensors: &[(&str, &str, &str)], digests: &[&[u8]], outputs: Outputs) -> Trace {
+    pub(crate) fn made_up(
+        runtime: &str,
+        tensors: &[(&str, &str, &str)],
+        digests: &[&[u8]],
+        outputs: Outputs,
+    ) -> Trace {
         let tensors: Vec<Tensor> = tensors
             .iter()
             .map(|&(name, op, dtype)| Tensor {
@@ -212,7 +217,8 @@ pub(crate) mod tests {
                 shape: vec![2],
             })
             .collect();
-        let sidecar = || Sidecar { file: String::new(), dtype: String::new(), shape: vec![], sha256: String::new() };
+        let sidecar =
+            || Sidecar { file: String::new(), dtype: String::new(), shape: vec![], sha256: String::new() };
         let header = TraceHeader {
             schema: TRACE_SCHEMA.to_owned(),
             file: "m.onnx".to_owned(),
@@ -227,7 +233,8 @@ pub(crate) mod tests {
             outputs: sidecar(),
             digests: sidecar(),
         };
-        let digests = digests.iter().flat_map(|row| row.iter().flat_map(|&byte| [byte; DIGEST_BYTES])).collect();
+        let digests =
+            digests.iter().flat_map(|row| row.iter().flat_map(|&byte| [byte; DIGEST_BYTES])).collect();
         Trace { header, digests, outputs }
     }
 
