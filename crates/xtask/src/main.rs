@@ -60,10 +60,10 @@ struct Conform {
     /// Compare the files of `run-all --quick`
     #[arg(long)]
     quick: bool,
-    /// Only these stages; no report is written
+    /// Only these stages; the report is conform/part.md then
     #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
     stage: Vec<Stage>,
-    /// At most the first N test images in each runtime; no report is written
+    /// At most the first N test images in each runtime; the report is conform/part.md then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     images: Option<u16>,
 }

@@ -24,7 +24,7 @@ use onnx2int_graph::Stage;
 
 use crate::console::say;
 use crate::pipeline::{self, Settings};
-use crate::process::{self, Interrupt, Interrupted, Stdout};
+use crate::process::{self, Interrupt, Stdout};
 use crate::runner::Runner;
 use crate::{atomic_file, cargo};
 
@@ -54,9 +54,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Whether everything is compared that can be; only then is the report written.
-    fn is_whole(&self) -> bool {
-        self.stages.is_empty() && self.images.is_none()
+    /// The report without its extension: that of a part never takes the place of that of the whole.
+    fn report(&self) -> String {
+        let dir = pipeline::run_dir(self.quick);
+        match self.stages.is_empty() && self.images.is_none() {
+            true => format!("{dir}/conformance"),
+            false => format!("{dir}/conform/part"),
+        }
     }
 }
 
@@ -79,15 +83,11 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
     let cells = matrix::cells(&stages, TEST_IMAGES, options.images);
     let conformance = Conformance::new(matrix.run(&cells)?, checks, check_failures);
     say(format_args!("\n{}", conformance.matrix()));
-    let dir = pipeline::run_dir(options.quick);
-    if options.is_whole() {
-        let json = serde_json::to_string_pretty(&conformance)? + "\n";
-        atomic_file::write(&root.join(dir).join("conformance.json"), json.as_bytes())?;
-        atomic_file::write(&root.join(dir).join("conformance.md"), conformance.markdown().as_bytes())?;
-        say(format_args!("{dir}/conformance.md has every difference with its cause."));
-    } else {
-        say("Only a part was compared, so that no report was written.");
-    }
+    let report = options.report();
+    let json = serde_json::to_string_pretty(&conformance)? + "\n";
+    atomic_file::write(&root.join(format!("{report}.json")), json.as_bytes())?;
+    atomic_file::write(&root.join(format!("{report}.md")), conformance.markdown().as_bytes())?;
+    say(format_args!("{report}.md has every difference with its cause."));
     if !conformance.ok {
         bail!("the stage files do not conform:\n  {}", conformance.failures.join("\n  "));
     }
@@ -235,15 +235,13 @@ impl Matrix {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(&self.root);
         let finished = process::run_and_listen(&mut command, &self.interrupt)?;
-        if self.interrupt.requested() {
-            return Err(Interrupted.into());
-        }
         if finished.status.success() {
             return Ok(Ok(()));
         }
-        let complaint = finished.stderr.lines().rev().take(5).collect::<Vec<_>>();
-        let complaint: Vec<&str> = complaint.into_iter().rev().collect();
-        Ok(Err(format!("{} ({})", complaint.join("\n"), finished.status)))
+        const TOLD: usize = 5;
+        let complaint: Vec<&str> = finished.stderr.lines().collect();
+        let last = &complaint[complaint.len().saturating_sub(TOLD)..];
+        Ok(Err(format!("{} ({})", last.join("\n"), finished.status)))
     }
 }
 
@@ -258,11 +256,32 @@ mod tests {
         assert!(format!("{error:#}").contains("run-all --quick"), "{error:#}");
     }
 
+    #[cfg(unix)]
     #[test]
-    fn a_part_is_not_the_whole() {
+    fn a_runtime_that_cannot_be_had_is_a_failure_with_its_message() {
+        let root = tempfile::tempdir().unwrap();
+        let interrupt = Interrupt::default();
+        // Neither the tool nor Python: `sh` finds no script called `trace`, `false` says nothing at all.
+        let (tool, python) = (PathBuf::from("sh"), PathBuf::from("false"));
+        let matrix = Matrix { root: root.path().to_owned(), tool, python, quick: true, interrupt };
+        let cells = matrix::cells(&[Stage::ScaleOut], 10, None);
+        let outcomes = matrix.run(&cells).unwrap();
+        assert_eq!(outcomes.len(), cells.len());
+        for (cell, outcome) in &outcomes {
+            let Outcome::Failed { reason } = outcome else { panic!("{}", cell.name()) };
+            assert!(reason.contains("exit status: "), "{reason}");
+            assert_eq!(reason.contains("trace"), cell.runtime.is_ours(), "{reason}");
+        }
+        assert!(!Conformance::new(outcomes, serde_json::Value::Null, vec![]).ok);
+    }
+
+    #[test]
+    fn the_report_of_a_part_does_not_replace_that_of_the_whole() {
         let whole = Options { quick: false, stages: vec![], images: None };
-        assert!(whole.is_whole());
-        assert!(!Options { stages: vec![Stage::Float], ..whole.clone() }.is_whole());
-        assert!(!Options { images: Some(10_000), ..whole }.is_whole());
+        assert_eq!(whole.report(), "reports/mnist/conformance");
+        let stage = Options { stages: vec![Stage::Float], ..whole.clone() };
+        assert_eq!(stage.report(), "reports/mnist/conform/part");
+        let images = Options { images: Some(10_000), quick: true, ..whole };
+        assert_eq!(images.report(), "reports/mnist-quick/conform/part");
     }
 }
