@@ -15,7 +15,8 @@ const TEXT: &str = "
     %sum = MatMulInteger(%flat, %w, 0u8, 0i8) @product
     %real = Cast(%sum) to=f32 @real
     %byte = QuantizeLinear(%real, 64.0, 128u8) @quantize
-    %logits = Add(%sum, %sum) @double
+    %wide = Cast(%byte) to=i32 @widen
+    %logits = Add(%sum, %wide) @add
     out %logits";
 
 fn graph() -> Graph {
@@ -47,8 +48,8 @@ fn values(names: &[&str], images: &Images) -> Result<Vec<u8>, EvaluationError> {
 fn every_runtime_and_every_batch_gives_the_same_digests() {
     let reference = traced(RuntimeKind::Interpreter, &images(), Execution { batch: 1, threads: 1 });
     let names: Vec<_> = reference.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    assert_eq!(names, ["flat", "sum", "byte", "logits"]);
-    assert_eq!(reference.digests.len(), 7 * 4 * 8);
+    assert_eq!(names, ["flat", "sum", "byte", "wide", "logits"]);
+    assert_eq!(reference.digests.len(), 7 * 5 * 8);
     assert_eq!(
         (reference.tensors[2].shape.as_slice(), reference.tensors[2].op),
         (&[3][..], "QuantizeLinear")
@@ -65,7 +66,7 @@ fn every_runtime_and_every_batch_gives_the_same_digests() {
     }
     // An image has its digests wherever it stands.
     let alone = traced(RuntimeKind::Tract, &images().select(&[5]), Execution { batch: 1, threads: 1 });
-    assert_eq!(alone.digests, reference.digests[5 * 32..6 * 32]);
+    assert_eq!(alone.digests, reference.digests[5 * 40..6 * 40]);
     assert_ne!(alone.images_digest, reference.images_digest);
 }
 
@@ -77,7 +78,7 @@ fn the_elements_are_those_that_were_digested() {
     assert_eq!(records.len(), 2 * (bytes + floats + 12));
     for (record, image) in records.chunks(27).zip([6, 2]) {
         for (elements, tensor) in [(&record[..3], 2), (&record[15..], 1)] {
-            let digest = &reference.digests[(image * 4 + tensor) * 8..][..8];
+            let digest = &reference.digests[(image * 5 + tensor) * 8..][..8];
             assert_eq!(digest, &Sha256::digest(elements)[..8], "image {image}, tensor {tensor}");
         }
         for (float, sum) in record[3..15].chunks(4).zip(record[15..].chunks(4)) {

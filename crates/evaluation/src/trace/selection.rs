@@ -87,7 +87,7 @@ mod tests {
              %sum = MatMulInteger(%x, %w, 0u8, 0i8) @product
              %real = Cast(%sum) to=f32
              %byte = QuantizeLinear(%real, 0.5, 3u8) @quantize
-             out %byte",
+             out %byte, %extents",
         )
         .unwrap();
         let selection = Selection::of(&graph);
