@@ -193,7 +193,7 @@ impl Conformance {
         text.push_str("\n## The matrix\n\n");
         text.push_str(&self.matrix());
         text.push_str(
-            "\n`equal`: every bit of every tensor and output. `tensors`: inner integer tensors differ, in so many elements, by \
+            "\n`baseline`: what the others are compared with. `equal`: every bit of every tensor and output. `tensors`: inner integer tensors differ, in so many elements, by \
              at most so much. `outputs`: only float outputs differ, by so much of the largest. What differs is a row below, \
              with its cause. `-`: the runtime differs from another only by an option that does not concern this stage.\n",
         );
@@ -336,7 +336,7 @@ impl Conformance {
 /// What a cell of the matrix says.
 fn word(cell: &CellRow) -> String {
     let (comparison, verdict) = match &cell.result {
-        CellResult::Reference { .. } => return "reference".to_owned(),
+        CellResult::Reference { .. } => return "baseline".to_owned(),
         CellResult::Failed { .. } => return "**failed**".to_owned(),
         CellResult::Compared { comparison, verdict } => (comparison, verdict),
     };
@@ -432,7 +432,7 @@ mod tests {
         let text = conformance.markdown();
         for line in [
             "| stage | interpreter | tract | onnxruntime |",
-            "| integer | reference | tensors 3, by 1 | equal |",
+            "| integer | baseline | tensors 3, by 1 | equal |",
             "| integer | tract | 2 of 10 | 3 of 10000 | 1 | quantize (2 images) | image 7, byte [3, 0, 14]: 13 for 12 | \
              0 of 100, by 0.0e0 (0.0e0 of the largest) | 0 | reciprocal-quantizer |",
             "| integer | m.onnx | u8 | f32 | 20 | 9 | 8 | 9 | pass |",
@@ -466,7 +466,7 @@ mod tests {
             ["integer in tract: begins at Mul", "integer in reference: no such\nruntime"]
         );
         let text = conformance.markdown();
-        assert!(text.contains("| integer | reference | **tensors 3, by 1** | **failed** |"), "{text}");
+        assert!(text.contains("| integer | baseline | **tensors 3, by 1** | **failed** |"), "{text}");
         assert!(text.contains("- **integer in reference: no such runtime**"), "{text}");
     }
 }
