@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Lower(Lower),
     /// Score models on the test images
     Evaluate(Evaluate),
+    /// Digest every inner integer tensor of a model for every image, to compare runtimes or hardware bit for bit
+    Trace(Trace),
     /// Check a model: structure, types, the rules of its stage, accumulator ranges
     Verify(Verify),
     /// Print a model as text
@@ -240,6 +242,44 @@ pub(crate) struct Evaluate {
 
 fn runtime_names() -> clap::builder::PossibleValuesParser {
     onnx2int_runtimes::RuntimeKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().into()
+}
+
+const TRACE_HELP: &str = "\
+T.json describes the model, the runtime, the images and the tensors; beside it are T.outputs.bin, the raw outputs
+[images, classes], and T.digests.bin, eight bytes for each image and tensor [images, tensors, 8]: the first eight of
+SHA-256 over the image's elements, row-major and little-endian. To do the same with a simulation of hardware:
+  hashlib.sha256(array[image].tobytes()).digest()[:8]
+The first digest that differs names the tensor and its node; --dump and --image give its elements, T.values.bin: for
+each image one tensor after the other.";
+
+#[derive(Args, Debug)]
+#[command(after_help = TRACE_HELP)]
+pub(crate) struct Trace {
+    /// The model to run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// What runs it
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = runtime_names())]
+    pub(crate) runtime: String,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    /// Only the first N test images
+    #[arg(long, value_name = "N")]
+    pub(crate) images: Option<usize>,
+    /// Only these test images, counted from 0
+    #[arg(long, value_name = "I", num_args = 1.., conflicts_with = "images")]
+    pub(crate) image: Vec<usize>,
+    /// Write the elements of these tensors, floats too, instead of digests
+    #[arg(long, value_name = "TENSOR", num_args = 1.., requires = "image")]
+    pub(crate) dump: Vec<String>,
+    /// Images that run at once
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+    /// The header to write; what belongs to it goes beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
 }
 
 #[derive(Args, Debug)]

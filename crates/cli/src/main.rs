@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Transform(transform) => commands::transform::run(&transform),
         Command::Lower(lower) => commands::lower::run(&lower),
         Command::Evaluate(evaluate) => commands::evaluate::run(&evaluate),
+        Command::Trace(trace) => commands::trace::run(&trace),
         Command::Verify(verify) => commands::verify::run(&verify),
         Command::Inspect(inspect) => commands::inspect::run(&inspect),
         Command::Run(run) => commands::run::run(&run),

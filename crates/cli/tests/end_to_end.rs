@@ -11,6 +11,7 @@ mod network;
 use std::fs;
 
 use binary::{Folder, stage_file};
+use sha2::Digest;
 
 const STAGES: [&str; 10] = [
     "float",
@@ -145,6 +146,7 @@ fn a_network_goes_from_training_to_integers_and_a_report() {
         json(&output.stdout)["models"][0]["logits_digest"].as_str().unwrap().to_owned()
     };
     assert_eq!(digest("tract"), digest("interpreter"));
+    traces(&folder);
 
     // The report, twice the same.
     let table = folder.succeed(&["report", "--dir", "."]).stdout;
@@ -208,6 +210,66 @@ fn proofs(folder: &Folder) {
         "proof/integer.json",
     ]);
     assert!(message.contains("is not that of the model"), "{message}");
+}
+
+/// Every bit that flows through the last stage, in our three runtimes; and what a digest is a digest of.
+fn traces(folder: &Folder) {
+    let data_dir = binary::data_dir();
+    let trace = |stage: &str, output: &str, more: &[&str]| {
+        let model = format!("models/{}", stage_file(stage));
+        let common = ["trace", "--model", &model, "--output", output, "--data-dir", &data_dir];
+        folder.succeed(&[&common[..], more].concat());
+        json(&folder.read(output))
+    };
+    let read = |name: &str| fs::read(folder.path(name)).unwrap();
+
+    let header = trace("scale_out", "traces/i.json", &["--images", "25"]);
+    let tensors = header["tensors"].as_array().unwrap();
+    let named = |name: &str| tensors.iter().position(|tensor| tensor["name"] == name).unwrap();
+    assert_eq!((&header["runtime"], &header["images"]), (&"interpreter".into(), &25.into()));
+    assert_eq!(header["digests"]["shape"], serde_json::json!([25, tensors.len(), 8]));
+    assert!(tensors.iter().any(|tensor| tensor["op"] == "ConvInteger" && tensor["dtype"] == "i32"));
+    assert_eq!(header["left_out"], serde_json::json!([]));
+    let digests = read("traces/i.digests.bin");
+    for (runtime, threads, apart) in [("tract", "1", true), ("tract-plain", "2", false)] {
+        let more = ["--images", "25", "--runtime", runtime, "--batch", "7", "--threads", threads];
+        let other = trace("scale_out", "traces/t.json", &more);
+        assert_eq!(other["observed_apart"], apart);
+        assert_eq!((&other["tensors"], &other["digest"]), (&header["tensors"], &header["digest"]));
+        assert!(read("traces/t.digests.bin") == digests, "{runtime} differs from the interpreter");
+        assert!(read("traces/t.outputs.bin") == read("traces/i.outputs.bin"), "{runtime} has other outputs");
+    }
+
+    // The elements of two tensors for two images, in the order asked for, have the digests of the trace.
+    let (byte, logits) = (named("relu3_output_quantized"), named("logits"));
+    let more = ["--dump", "logits", "relu3_output_quantized", "--image", "24", "3", "--runtime", "tract"];
+    let values = trace("scale_out", "traces/v.json", &more);
+    assert_eq!(values["images"], serde_json::json!([24, 3]));
+    let bytes = read("traces/v.values.bin");
+    let size = tensors[byte]["shape"][0].as_u64().unwrap() as usize;
+    assert_eq!(bytes.len(), 2 * (40 + size));
+    for (record, image) in bytes.chunks(40 + size).zip([24, 3]) {
+        let (last, middle) = record.split_at(40);
+        assert_eq!(last, &read("traces/i.outputs.bin")[image * 40..][..40]);
+        for (elements, tensor) in [(last, logits), (middle, byte)] {
+            let digest = &digests[(image * tensors.len() + tensor) * 8..][..8];
+            assert_eq!(digest, &sha2::Sha256::digest(elements)[..8]);
+        }
+    }
+
+    // A float stage has no integer tensor inside, but may be looked into.
+    let header = trace("float", "traces/f.json", &["--images", "3"]);
+    assert_eq!((&header["tensors"], &header["outputs"]["dtype"]), (&serde_json::json!([]), &"f32".into()));
+    let values = trace("float", "traces/f.json", &["--dump", "conv1_output", "--image", "0"]);
+    assert_eq!(values["tensors"][0]["dtype"], "f32");
+
+    let common =
+        ["trace", "--model", "models/net_scale_out.onnx", "--output", "t.json", "--data-dir", &data_dir];
+    let message = folder.fail(&[&common[..], &["--dump", "nothing", "--image", "0"]].concat());
+    assert!(message.contains("no node computes a tensor \"nothing\""), "{message}");
+    let message = folder.fail(&[&common[..], &["--image", "10000"]].concat());
+    assert!(message.contains("expected 0 to 9999"), "{message}");
+    assert!(!folder.path("t.json").exists());
 }
 
 /// What goes wrong with files that exist, told in one message, with everything left as it was.

@@ -69,6 +69,17 @@ impl Images {
         self.labels[index]
     }
 
+    /// The chosen images with their labels, in the order asked for.
+    ///
+    /// # Panics
+    /// If an index is out of range.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        Self {
+            pixels: self.gather(indices),
+            labels: indices.iter().map(|&index| self.label(index)).collect(),
+        }
+    }
+
     /// The chosen images' bytes, `[indices, 28, 28]`: what a network with a uint8 input takes.
     ///
     /// # Panics
@@ -112,6 +123,7 @@ mod tests {
         let images = Images::new(pixels, vec![3, 4, 5]).expect("three images");
         let gathered = images.gather(&[2, 0]);
         assert_eq!((gathered[0], gathered[PIXELS], gathered.len()), (255, 0, 2 * PIXELS));
+        assert_eq!(images.select(&[2, 0]), Images::new(gathered, vec![5, 3]).expect("two images"));
         let normalized = images.gather_normalized(&[0, 2], Normalization::default());
         assert_eq!(normalized[PIXELS], Normalization::default().apply(255));
     }

@@ -67,6 +67,14 @@ pub enum EvaluationError {
         /// Its error.
         source: Box<RuntimeError>,
     },
+    /// A tensor asked for by a name that no node's output has.
+    #[error("model {file:?}: no node computes a tensor {name:?}; `onnx2int inspect` lists those there are")]
+    NoTensor {
+        /// The model's file name.
+        file: String,
+        /// The name.
+        name: String,
+    },
     /// Outputs that no class can be read from.
     #[error(
         "model {file:?}: expected outputs of numbers of shape [{images}, classes] with at most 256 classes, found {dtype} of shape {shape:?}"

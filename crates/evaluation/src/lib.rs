@@ -10,6 +10,8 @@
 //! - [`compare`] sets two scores of the same images side by side: agreement, the largest logit
 //!   gap, the images whose class changed, and by [`PairedTest`] whether more was lost than chance
 //!   explains.
+//! - [`trace`] runs a model and digests every inner integer tensor image by image, so that two runtimes, or a runtime
+//!   and a simulation of hardware, can be compared in every bit; [`tensor_values`] gives the elements where they differ.
 //! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
 //!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
 //!
@@ -28,6 +30,7 @@ mod report;
 mod score;
 mod score_file;
 mod timing;
+mod trace;
 
 pub use accuracy::{Accuracy, wilson_interval};
 pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
@@ -42,3 +45,6 @@ pub use report::{
 pub use score::{Execution, Score, score};
 pub use score_file::{SCORE_SCHEMA, ScoreHeader};
 pub use timing::{TIMING_SCHEMA, Timing, TimingEntry};
+pub use trace::{
+    LeftOut, TRACE_SCHEMA, TensorValues, Trace, TracedTensor, VALUES_SCHEMA, tensor_values, trace,
+};

@@ -4,7 +4,9 @@ use onnx2int_dataset::{Images, PIXELS, SIDE};
 use onnx2int_graph::metadata::{self, Normalization};
 use onnx2int_graph::{DType, Dim, Graph, Op, Stage, Tensor, TensorType, Value};
 
-use crate::{EvaluationError, OutputKind};
+use onnx2int_runtimes::{RuntimeError, RuntimeKind};
+
+use crate::{EvaluationError, Execution, OutputKind};
 
 /// A model file as the scorer sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +59,31 @@ impl ScoredModel {
             output: output_kind(graph, file)?,
             logit_scale: metadata.logit_scale()?,
         })
+    }
+
+    /// The images of each run, at least 1.
+    ///
+    /// # Errors
+    /// No images at all, or a fixed batch that does not divide them.
+    pub(crate) fn batch(&self, images: usize, execution: Execution) -> Result<usize, EvaluationError> {
+        if images == 0 {
+            return Err(EvaluationError::NoImages { file: self.file.clone() });
+        }
+        match self.fixed_batch {
+            Some(batch) if !images.is_multiple_of(batch.max(1)) => {
+                Err(EvaluationError::FixedBatch { file: self.file.clone(), batch, images })
+            }
+            fixed => Ok(fixed.unwrap_or(execution.batch).max(1)),
+        }
+    }
+
+    /// The error of a runtime that ran this model.
+    pub(crate) fn failed(&self, kind: RuntimeKind, source: RuntimeError) -> EvaluationError {
+        EvaluationError::Run {
+            file: self.file.clone(),
+            runtime: kind.name().to_owned(),
+            source: Box::new(source),
+        }
     }
 }
 

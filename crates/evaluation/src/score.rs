@@ -53,26 +53,10 @@ pub fn score(
     execution: Execution,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Score, EvaluationError> {
-    if images.is_empty() {
-        return Err(EvaluationError::NoImages { file: model.file.clone() });
-    }
-    if let Some(batch) = model.fixed_batch
-        && !images.len().is_multiple_of(batch.max(1))
-    {
-        return Err(EvaluationError::FixedBatch { file: model.file.clone(), batch, images: images.len() });
-    }
-    let outputs = run_parallel(
-        session,
-        &model.input.tensor(images),
-        model.fixed_batch.unwrap_or(execution.batch).max(1),
-        execution.threads.max(1),
-        progress,
-    )
-    .map_err(|source| EvaluationError::Run {
-        file: model.file.clone(),
-        runtime: kind.name().to_owned(),
-        source: Box::new(source),
-    })?;
+    let batch = model.batch(images.len(), execution)?;
+    let input = model.input.tensor(images);
+    let outputs = run_parallel(session, &input, batch, execution.threads.max(1), progress)
+        .map_err(|source| model.failed(kind, source))?;
     let [values] = <[Tensor; 1]>::try_from(outputs).map_err(|outputs| EvaluationError::Output {
         file: model.file.clone(),
         found: format!("{} outputs at run time", outputs.len()),

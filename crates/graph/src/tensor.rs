@@ -189,13 +189,22 @@ impl Tensor {
 
     /// The elements as little-endian bytes in row-major order, as ONNX `raw_data` holds them.
     pub fn to_le_bytes(&self) -> Vec<u8> {
+        // A loop that the compiler turns into copies: traces hash megabytes for each image.
+        fn bytes_of<T: Element, const N: usize>(array: &Array<T>, bytes: impl Fn(T) -> [u8; N]) -> Vec<u8> {
+            let elements = array.as_slice().expect("tensors are in standard layout");
+            let mut all = vec![0; N * elements.len()];
+            for (place, &element) in all.as_chunks_mut().0.iter_mut().zip(elements) {
+                *place = bytes(element);
+            }
+            all
+        }
         match self {
-            Self::F32(a) => a.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::U8(a) => a.iter().copied().collect(),
-            Self::I8(a) => a.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::I32(a) => a.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::I64(a) => a.iter().flat_map(|v| v.to_le_bytes()).collect(),
-            Self::Bool(a) => a.iter().map(|&v| u8::from(v)).collect(),
+            Self::F32(a) => bytes_of(a, f32::to_le_bytes),
+            Self::U8(a) => bytes_of(a, u8::to_le_bytes),
+            Self::I8(a) => bytes_of(a, i8::to_le_bytes),
+            Self::I32(a) => bytes_of(a, i32::to_le_bytes),
+            Self::I64(a) => bytes_of(a, i64::to_le_bytes),
+            Self::Bool(a) => bytes_of(a, |value| [u8::from(value)]),
         }
     }
 

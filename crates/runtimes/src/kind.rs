@@ -7,19 +7,41 @@ use std::fmt;
 pub enum RuntimeKind {
     /// Tract, with graphs handed over as ONNX bytes: the fast one.
     Tract,
+    /// Tract as it parses a graph, neither decluttered nor optimized: slow, and there to be compared with.
+    TractPlain,
     /// Our interpreter: the exact one.
     Interpreter,
 }
 
+/// Tract does not tell its version; a test compares this with the lock file.
+const TRACT_VERSION: &str = "0.23.9";
+
 impl RuntimeKind {
     /// Every runtime, the default one first.
-    pub const ALL: [Self; 2] = [Self::Tract, Self::Interpreter];
+    pub const ALL: [Self; 3] = [Self::Tract, Self::TractPlain, Self::Interpreter];
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tract => "tract",
+            Self::TractPlain => "tract-plain",
             Self::Interpreter => "interpreter",
+        }
+    }
+
+    /// The version of the code that computes; of the interpreter, our own.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::Tract | Self::TractPlain => TRACT_VERSION,
+            Self::Interpreter => env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// Whether the runtime rewrites a graph before it runs it, so that asking for more outputs may change what runs.
+    pub const fn optimizes(self) -> bool {
+        match self {
+            Self::Tract => true,
+            Self::TractPlain | Self::Interpreter => false,
         }
     }
 
@@ -45,5 +67,13 @@ mod tests {
             assert_eq!(RuntimeKind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(RuntimeKind::from_name("onnxruntime"), None);
+    }
+
+    #[test]
+    fn the_version_of_tract_is_that_of_the_lock_file() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock");
+        let lock = std::fs::read_to_string(path).unwrap();
+        let (_, entry) = lock.split_once("name = \"tract-onnx\"\n").unwrap();
+        assert_eq!(entry.lines().next(), Some(format!("version = \"{TRACT_VERSION}\"").as_str()));
     }
 }

@@ -9,7 +9,8 @@
 //! The interpreter is the oracle. Tract gives the same bits on integer operators. It differs on
 //! floats: it sums in f32 and in another order, and its `QuantizeLinear` multiplies by the inverse
 //! of the scale where ONNX divides, so that an 8-bit value that lies next to a rounding boundary
-//! may be off by one.
+//! may be off by one. Plain tract, which neither declutters nor optimizes, also takes the sums of
+//! integer convolutions and products through f32, so that those beyond 2^24 lose their last bits.
 
 mod convert;
 mod error;

@@ -4,7 +4,7 @@ use onnx2int_graph::{Graph, GraphEditor, Source, Tensor, ValueId, Verified, veri
 use onnx2int_interpreter::check_inputs;
 
 use crate::interpreter::InterpreterSession;
-use crate::tract::TractSession;
+use crate::tract::{Plans, TractSession};
 use crate::{RuntimeError, RuntimeKind};
 
 /// A graph that is ready to run, from any number of threads at once.
@@ -56,7 +56,8 @@ pub fn prepare(
     let runtime: Option<Box<dyn Session>> = match (computed.is_empty(), kind) {
         (true, _) => None,
         (false, RuntimeKind::Interpreter) => Some(Box::new(InterpreterSession::new(reduced.clone()))),
-        (false, RuntimeKind::Tract) => Some(Box::new(TractSession::new(reduced.clone())?)),
+        (false, RuntimeKind::Tract) => Some(Box::new(TractSession::new(reduced.clone(), Plans::Optimized)?)),
+        (false, RuntimeKind::TractPlain) => Some(Box::new(TractSession::new(reduced.clone(), Plans::Plain)?)),
     };
     Ok(Box::new(Selection { graph: reduced, origins, runtime }))
 }

@@ -15,6 +15,7 @@ mod node_tests;
 mod pipeline;
 mod process;
 mod proof;
+mod python;
 mod runner;
 mod stamp;
 mod timing;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use onnx2int_graph::Stage;
 
+use crate::conform::Options;
 use crate::console::complain;
 use crate::pipeline::Settings;
 use crate::process::{Interrupt, Interrupted};
@@ -55,18 +57,8 @@ struct Arguments {
 enum Task {
     /// Train, export, quantize, transform, evaluate and report on MNIST; only what is out of date is made anew
     RunAll(RunAll),
-    /// Compare every stage file with the ONNX checker and stock ONNX Runtime (needs Python with venv and pip)
-    Conform {
-        /// Check the files of `run-all --quick`
-        #[arg(long, conflicts_with = "onnx_node_tests")]
-        quick: bool,
-        /// Instead, run the onnx package's own tests of single operators and compare with the committed list
-        #[arg(long)]
-        onnx_node_tests: bool,
-        /// Write the list of passed and excluded node tests anew
-        #[arg(long, requires = "onnx_node_tests")]
-        bless: bool,
-    },
+    /// Compare every stage file in every runtime, bit for bit, and check it (needs Python with venv and pip)
+    Conform(Conform),
     /// Certify the integer stages, check the certificates by independent means, and try to refute them (needs Python
     /// with venv and pip)
     Prove {
@@ -91,6 +83,25 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Args)]
+struct Conform {
+    /// Compare the files of `run-all --quick`
+    #[arg(long, conflicts_with = "onnx_node_tests")]
+    quick: bool,
+    /// Only these stages; the report is conform/part.md then
+    #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
+    stage: Vec<Stage>,
+    /// At most the first N test images in each runtime; the report is conform/part.md then
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    images: Option<u16>,
+    /// Instead, run the onnx package's own tests of single operators and compare with the committed list
+    #[arg(long, conflicts_with_all = ["stage", "images"])]
+    onnx_node_tests: bool,
+    /// Write the list of passed and excluded node tests anew
+    #[arg(long, requires = "onnx_node_tests")]
+    bless: bool,
 }
 
 #[derive(Args)]
@@ -140,11 +151,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let root = options.root.clone().unwrap_or(root);
             runner::run_all(root, options.tool.clone(), settings, force, interrupt)
         }
+        Task::Conform(Conform { onnx_node_tests: true, bless, .. }) => {
+            node_tests::run(&root, *bless, &interrupt)
+        }
+        Task::Conform(Conform { quick, stage, images, .. }) => {
+            let options = Options { quick: *quick, stages: stage.clone(), images: images.map(usize::from) };
+            conform::conform(root, &options, interrupt)
+        }
         Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
         #[cfg(unix)]
         Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),
-        Task::Conform { onnx_node_tests: true, bless, .. } => node_tests::run(&root, *bless, &interrupt),
-        Task::Conform { quick, .. } => conform::conform(root, *quick, interrupt),
         Task::Torture { arguments } => cargo::torture(arguments, &interrupt),
     }
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::console::say;
 use crate::process::{self, Interrupt, Stdout};
-use crate::{atomic_file, cargo};
+use crate::{atomic_file, cargo, python};
 
 /// The committed list of passed and excluded tests.
 const LIST: &str = "crates/interpreter/onnx-node-tests.md";
@@ -41,9 +41,7 @@ struct Found {
 /// cannot be made.
 pub(crate) fn run(root: &Path, bless: bool, interrupt: &Interrupt) -> anyhow::Result<()> {
     let tool = cargo::build(root, interrupt)?;
-    let python = output_of(root, Command::new("bash").arg("scripts/setup_venv.sh"), interrupt)?;
-    let python = python.lines().map(str::trim).rfind(|line| !line.is_empty());
-    let python = python.context("scripts/setup_venv.sh did not print the path of its Python")?;
+    let python = python::python(root, interrupt)?;
     let cache = Path::new("target/onnx-node-tests");
     let mut script = Command::new(python);
     script.arg("scripts/onnx_node_tests.py").arg("--tool").arg(&tool).arg("--cache-dir").arg(cache);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use wait4::{ResUse, Wait4};
+
+use crate::console::complain;
 
 /// How long a child may take to end by itself after an interrupt, which a terminal sends to it as well.
 const GRACE: Duration = Duration::from_secs(2);
@@ -62,6 +64,8 @@ pub(crate) struct Finished {
     pub peak_memory: u64,
     /// What it wrote to the standard output, if that was asked for.
     pub stdout: Vec<u8>,
+    /// What it wrote to the standard error, if that was asked for.
+    pub stderr: String,
 }
 
 /// Where a child's standard output goes.
@@ -73,6 +77,15 @@ pub(crate) enum Stdout {
 
 /// Runs a command without standard input, to its end or until the user interrupts.
 pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyhow::Result<Finished> {
+    finish(command.stderr(Stdio::inherit()), stdout, interrupt)
+}
+
+/// Runs a command whose failure is a finding: what it writes to the standard error is shown and kept.
+pub(crate) fn run_and_listen(command: &mut Command, interrupt: &Interrupt) -> anyhow::Result<Finished> {
+    finish(command.stderr(Stdio::piped()), Stdout::Inherited, interrupt)
+}
+
+fn finish(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyhow::Result<Finished> {
     command.stdin(Stdio::null()).stdout(match stdout {
         Stdout::Inherited => Stdio::inherit(),
         Stdout::Captured => Stdio::piped(),
@@ -83,6 +96,18 @@ pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) 
         thread::spawn(move || {
             let mut bytes = Vec::new();
             pipe.read_to_end(&mut bytes).map(|_| bytes)
+        })
+    });
+    let listener = child.stderr.take().map(|pipe| {
+        thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line);
+                complain(&line);
+                text.push_str(&line);
+                text.push('\n');
+            }
+            text
         })
     });
     let used = wait(&mut child, interrupt)
@@ -101,7 +126,12 @@ pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) 
         },
         None => Vec::new(),
     };
-    Ok(Finished { status: used.status, elapsed, peak_memory: used.rusage.maxrss, stdout })
+    let stderr = match listener.map(thread::JoinHandle::join) {
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+        Some(Ok(text)) => text,
+        None => String::new(),
+    };
+    Ok(Finished { status: used.status, elapsed, peak_memory: used.rusage.maxrss, stdout, stderr })
 }
 
 /// Waits in small steps, so that an interrupt is seen; a child that outlives the grace is killed.
@@ -177,6 +207,16 @@ mod tests {
             assert_eq!(finished.status.code(), Some(3));
             assert!(finished.peak_memory > 100_000, "{} bytes", finished.peak_memory);
             assert!(finished.elapsed < Duration::from_secs(60));
+        }
+
+        #[test]
+        fn what_a_child_complains_of_is_kept() {
+            let mut command = shell("echo first >&2; echo error: second >&2; exit 1");
+            let finished = run_and_listen(&mut command, &Interrupt::default()).unwrap();
+            assert_eq!(
+                (finished.stderr.as_str(), finished.status.code()),
+                ("first\nerror: second\n", Some(1))
+            );
         }
 
         #[test]

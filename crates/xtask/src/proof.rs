@@ -4,15 +4,15 @@
 //! `scripts/check_certificate.py` computes every bound anew from the ONNX file; `scripts/mutate_certificate.py` has it
 //! refuse a thousand changes of either; and `scripts/check_witnesses.py` runs the witnesses in ONNX Runtime.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use onnx2int_graph::Stage;
 
 use crate::console::say;
 use crate::process::{self, Interrupt, Stdout};
-use crate::{cargo, pipeline};
+use crate::{cargo, pipeline, python};
 
 /// The stages whose ranges prove something.
 const STAGES: [Stage; 2] = [Stage::Integer, Stage::ScaleOut];
@@ -31,7 +31,7 @@ pub(crate) fn run(root: &Path, quick: bool, interrupt: &Interrupt) -> anyhow::Re
         }
     }
     let tool = cargo::build(root, interrupt)?;
-    let python = python(root, interrupt)?;
+    let python = python::python(root, interrupt)?;
     prove(root, &tool, &python, quick, interrupt)
 }
 
@@ -95,21 +95,6 @@ fn steps(model: &str, folder: &str, stage: Stage) -> [Step; 4] {
         ),
         step(Program::Python, &["scripts/check_witnesses.py", &witnesses]),
     ]
-}
-
-/// The interpreter of the environment that `scripts/setup_venv.sh` makes.
-fn python(root: &Path, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
-    let script = "scripts/setup_venv.sh";
-    say(format_args!("$ {script}"));
-    let mut command = Command::new("bash");
-    command.arg(script).current_dir(root);
-    let finished = process::run(&mut command, Stdout::Captured, interrupt)?;
-    if !finished.status.success() {
-        bail!("{script} could not make the Python environment ({}); its message is above", finished.status);
-    }
-    let stdout = String::from_utf8_lossy(&finished.stdout);
-    let path = stdout.lines().map(str::trim).rfind(|line| !line.is_empty());
-    path.map(PathBuf::from).with_context(|| format!("{script} did not print the path of its Python"))
 }
 
 #[cfg(test)]

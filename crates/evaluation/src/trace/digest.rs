@@ -1,0 +1,34 @@
+//! SHA-256, whole and cut to eight bytes.
+
+use sha2::{Digest, Sha256};
+
+/// The bytes kept of a digest. Different tensors agree by chance in one of 2^64 comparisons, and a trace of 10 000 images
+/// makes some hundred thousand.
+pub(crate) const DIGEST_BYTES: usize = 8;
+
+/// The digest of a tensor's elements for one image: the first bytes of their SHA-256.
+pub(crate) fn digest_of(elements: &[u8]) -> [u8; DIGEST_BYTES] {
+    let mut digest = [0; DIGEST_BYTES];
+    digest.copy_from_slice(&Sha256::digest(elements)[..DIGEST_BYTES]);
+    digest
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub(crate) fn hexadecimal_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use onnx2int_graph::Tensor;
+
+    use super::*;
+
+    /// `scripts/trace_onnx.py` asserts the same constant of the same tensor before it traces anything.
+    #[test]
+    fn the_digest_is_the_one_that_python_computes() {
+        let image = Tensor::from_vec(&[2, 2], vec![1_i32, -2, 256, i32::MIN]).unwrap();
+        assert_eq!(digest_of(&image.to_le_bytes()), [0x96, 0x28, 0x66, 0x92, 0xf1, 0x71, 0x7c, 0xf6]);
+        assert_eq!(digest_of(&[]), [0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14]);
+    }
+}
