@@ -55,7 +55,7 @@ pub enum Fault {
         /// What was run.
         what: String,
         /// Why it stopped.
-        source: RunError,
+        source: Box<RunError>,
     },
     /// Outputs differ that must not.
     #[error("stage {stage} gives other bits than the stage before")]
@@ -147,7 +147,7 @@ impl Fault {
     }
 
     pub(crate) fn run(what: &str, source: RunError) -> Self {
-        Self::Run { what: what.to_owned(), source }
+        Self::Run { what: what.to_owned(), source: Box::new(source) }
     }
 }
 

@@ -144,13 +144,16 @@ impl<'g> Forced<'g> {
         let (Some(floats), Some(raw)) = (float.as_slice::<f32>(), raw.to_i64_vec()) else {
             return Err(Fault::form(node, "integer logits"));
         };
-        // Whole factors that bring several scales to one are off by up to 1/256.
-        let factors = graph.producer(output).is_some_and(|(_, node)| matches!(node.op, Op::Mul));
-        let relative = if factors { 1.0 / 256.0 } else { 0.0 };
+        // What brings several scales to one is off by up to 2^-12, and by half a factor where it shifts first.
+        let (relative, units) = match graph.producer(output).map(|(_, node)| &node.op) {
+            Some(Op::Mul) => (1.0 / 4096.0, 0.0),
+            Some(Op::Add) if node_named(graph, &format!("{node}_pre_shift")) => (1.0 / 4096.0, 4098.0),
+            _ => (0.0, 0.0),
+        };
         for (index, (&real, raw)) in floats.iter().zip(raw).enumerate() {
             let channel = channel(index, float.shape());
             let (found, wanted) = (raw as f64 * unit, f64::from(real));
-            let allowed = self.float_error(output, channel) * unit + relative * wanted.abs();
+            let allowed = (self.float_error(output, channel) + units) * unit + relative * wanted.abs();
             if (found - wanted).abs() > allowed {
                 return Err(Fault::Layer { node: node.clone(), channel, found, wanted, allowed });
             }
@@ -173,6 +176,10 @@ impl<'g> Forced<'g> {
         let magnitude = (high - low) + low.abs().max(high.abs());
         magnitude as f64 / f64::from(1 << 21) + 1e-6
     }
+}
+
+fn node_named(graph: &Graph, name: &str) -> bool {
+    graph.node_by_name(name).is_some()
 }
 
 /// The channel, along axis 1, of an element counted in row-major order.

@@ -16,7 +16,7 @@ pub struct Failure {
     /// The graph, at stage quantized.
     pub graph: Box<Graph>,
     /// What does not hold of it.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 /// Makes the network of one case, which follows from `seed` and `case` alone, and checks it.
@@ -34,7 +34,7 @@ pub fn torture(seed: u64, case: u64) -> Result<Outcome, Failure> {
         let graph = build(&tree.current()).expect("what the strategies make is brought to what fits");
         match checked(&graph) {
             Ok(outcome) => Ok(outcome),
-            Err(fault) => Err(Failure { graph: Box::new(graph), fault }),
+            Err(fault) => Err(Failure { graph: Box::new(graph), fault: Box::new(fault) }),
         }
     };
     let mut failure = match attempt(&tree) {

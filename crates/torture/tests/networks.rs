@@ -1,7 +1,5 @@
 //! Two hundred random networks, and that the checks see what is wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop where its own fixtures are wrong")]
-
 use onnx2int_graph::Graph;
 use onnx2int_torture::{Fault, Outcome, Tally, check, torture};
 

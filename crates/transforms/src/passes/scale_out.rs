@@ -27,10 +27,10 @@
 //! `A * M + z` lies within the reported bound of a rounding boundary, or is an exact tie (the
 //! float quantizer rounds ties to even, this one up).
 //!
-//! Logits of several scales are multiplied by whole factors that bring them to one.
+//! Logits of several scales are brought to one; see [`crate::rescale::common_scale()`].
 //!
 //! Refuses: a quantizer whose operand is not a cast i32 accumulator, an i8 or per-channel zero
-//! point, a channel that fixed point cannot hold, logit scales too far apart for one unit.
+//! point, a channel that fixed point cannot hold, logits of several scales that are no matrix.
 
 use onnx2int_graph::metadata;
 use onnx2int_graph::range::{self, Ranges};
@@ -38,7 +38,9 @@ use onnx2int_graph::{
     DType, Graph, GraphEditor, Node, NodeId, Op, Relation, Stage, Tensor, ValueId, Verified,
 };
 
-use crate::rescale::{self, ChannelRescale, MAX_MANTISSA_BITS, Rescale, RescaleRequest};
+use crate::rescale::{
+    self, ChannelRescale, Factors, LogitRescale, MAX_MANTISSA_BITS, Rescale, RescaleRequest,
+};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The pass of the command `scale-out`.
@@ -287,17 +289,9 @@ fn keep_raw_logits(
                 *scale
             }
             scales => {
-                let common = CommonScale::find(graph, ranges, node, raw, scales)?;
-                let factors = editor.unique_name(&format!("{name}_factors"));
-                let factors = editor.add_constant(&factors, Tensor::vector(common.factors))?;
-                let multiply = editor.unique_name(&format!("{name}_to_common_scale"));
-                *output = editor.add_node(&multiply, Op::Mul, [Some(raw), Some(factors)], &name)?;
-                log.changed(
-                    &node.name,
-                    format!("channels of {name:?} brought to one scale, in units of {:e}", common.scale),
-                )
-                .note("largest relative error of a logit's scale", common.relative_error);
-                common.scale
+                let (logits, unit) = to_common_scale(node, raw, scales, (ranges, &name), editor, log)?;
+                *output = logits;
+                unit
             }
         };
         editor.set_metadata(metadata::LOGIT_SCALE, scale.to_string());
@@ -333,62 +327,58 @@ fn without_zero_point(
     Ok(editor.add_node(&subtract, Op::Sub, [Some(integers), Some(constant)], name)?)
 }
 
-/// Whole factors that bring logits of several scales to one.
-struct CommonScale {
-    /// Real value of one unit of every logit.
-    scale: f32,
-    /// What the raw sums of each channel are multiplied by.
-    factors: Vec<i32>,
-    /// How far a factor is from what it stands for, relative to that.
-    relative_error: f64,
-}
-
-/// A factor below this would be off by more than 1/256.
-const LEAST_FACTOR: f64 = 256.0;
-
-impl CommonScale {
-    /// With `A_c` the greatest magnitude and `M_c` the scale of channel `c`, the unit is
-    /// `t = max(A_c * M_c) / (2^31 - 1)` and the factors are `floor(M_c / t)`: the finest unit
-    /// whose products fit int32.
-    fn find(
-        graph: &Graph,
-        ranges: &Ranges,
-        node: &Node,
-        raw: ValueId,
-        scales: &[f32],
-    ) -> Result<Self, TransformError> {
-        let refused = |reason: String| TransformError::refused("common-logit-scale", &node.name, reason);
-        if graph.value(raw).ty.dtype != DType::I32 || graph.value(raw).ty.rank() != 2 {
-            return Err(refused(format!("expected logits i32[N, classes], found {}", graph.value(raw).ty)));
-        }
-        let range = ranges.get(raw).expect("an i32 value has a range");
-        let magnitude = |channel: usize| {
-            let (low, high) = range.channel(channel);
-            low.unsigned_abs().max(high.unsigned_abs()).max(1) as f64
-        };
-        let real = |channel: usize| f64::from(scales[channel]);
-        let widest = (0..scales.len()).map(|c| magnitude(c) * real(c)).fold(0.0, f64::max);
-        let unit = widest / f64::from(i32::MAX);
-        let exact: Vec<f64> = (0..scales.len()).map(|channel| real(channel) / unit).collect();
-        if let Some(channel) = exact.iter().position(|&factor| factor.is_nan() || factor < LEAST_FACTOR) {
-            return Err(refused(format!(
-                "expected scales that are closer together: channel {channel} has {:e}, which int32 cannot hold \
-                 beside the others; quantize the last layer's weights per tensor, as `onnx2int quantize` does",
-                scales[channel]
-            )));
-        }
-        // The magnitude is at least 1, so that no factor exceeds int32.
-        #[expect(clippy::cast_possible_truncation, reason = "between 256 and i32::MAX")]
-        let factors: Vec<i32> = exact.iter().map(|factor| factor.floor() as i32).collect();
-        let relative_error = exact.iter().map(|factor| factor.fract() / factor).fold(0.0, f64::max);
-        #[expect(clippy::cast_possible_truncation, reason = "a unit for readers, not for arithmetic")]
-        let scale = unit as f32;
-        Ok(Self { scale, factors, relative_error })
+/// Brings logits of several scales to one; gives them under the name of the output, and their unit.
+fn to_common_scale(
+    node: &Node,
+    raw: ValueId,
+    scales: &[f32],
+    (ranges, name): (&Ranges, &str),
+    editor: &mut GraphEditor,
+    log: &mut RewriteLog,
+) -> Result<(ValueId, f32), TransformError> {
+    let refused = |reason: String| TransformError::refused("common-logit-scale", &node.name, reason);
+    let ty = &editor.graph().value(raw).ty;
+    if ty.dtype != DType::I32 || ty.rank() != 2 {
+        return Err(refused(format!("expected logits i32[N, classes], found {ty}")));
     }
+    let range = ranges.get(raw).expect("an i32 value has a range");
+    let real: Vec<f64> = scales.iter().map(|&scale| f64::from(scale)).collect();
+    let common = rescale::common_scale(&real, &range.bounds).map_err(|error| refused(error.to_string()))?;
+
+    let mut x = raw;
+    let steps = match &common.factors {
+        Factors::Direct(factors) => vec![("to_common_scale", Op::Mul, "factors", factors.clone())],
+        Factors::PreShifted(channels) => {
+            let all = |value: fn(&LogitRescale) -> i32| channels.iter().map(value).collect();
+            vec![
+                ("from_low", Op::Sub, "base", all(|channel| channel.low)),
+                ("pre_shift", Op::Div, "pre_divisor", all(|channel| 1 << channel.pre_shift)),
+                ("multiply", Op::Mul, "factors", all(|channel| channel.multiplier)),
+                ("to_common_scale", Op::Add, "offset", all(|channel| channel.offset)),
+            ]
+        }
+    };
+    let last = steps.len() - 1;
+    for (position, (operator, op, constant, values)) in steps.into_iter().enumerate() {
+        let constant = editor.unique_name(&format!("{name}_{constant}"));
+        let constant = editor.add_constant(&constant, Tensor::vector(values))?;
+        let operator = editor.unique_name(&format!("{name}_{operator}"));
+        let result = if position == last { name } else { operator.as_str() };
+        x = editor.add_node(&operator, op, [Some(x), Some(constant)], result)?;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a unit for readers, not for arithmetic")]
+    let unit = common.unit as f32;
+    let change = format!("channels of {name:?} brought to one scale, in units of {unit:e}");
+    log.changed(&node.name, change)
+        .note("largest relative error of a logit's scale", common.relative_error)
+        .note("lost beside that [units]", common.lost_units);
+    Ok((x, unit))
 }
 
 #[cfg(test)]
 mod tests {
+    use onnx2int_graph::verify_stage;
+
     use super::*;
 
     const LOGITS: &str = "
@@ -454,10 +444,26 @@ mod tests {
     }
 
     #[test]
-    fn logit_scales_too_far_apart_are_refused_by_channel() {
-        let error = rewritten(&LOGITS.replace("0.0625", "1e-8"), 23).unwrap_err();
-        assert_eq!(error.rule(), Some("common-logit-scale"));
-        assert!(error.to_string().contains("channel 2"), "{error}");
+    fn logits_of_scales_far_apart_are_shifted_first() {
+        let (graph, log) = rewritten(&LOGITS.replace("0.0625", "1e-8"), 23).unwrap();
+        let nodes: Vec<_> = graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+        let after = ["logits_from_low", "logits_pre_shift", "logits_multiply", "logits_to_common_scale"];
+        assert_eq!(nodes, [["sums"].as_slice(), &after].concat());
+        assert!(log.sites()[0].notes[0].value < 1.0 / 4096.0);
+        verify_stage(&graph, Stage::ScaleOut).unwrap();
+    }
+
+    #[test]
+    fn logits_that_are_no_matrix_are_refused() {
+        let text = "
+            in    %x: u8[N,2,1,1]
+            const %w: u8[2,2,1,1] = [129, 227, 28, 138]
+            const %scales: f32[2] = [0.5, 0.25]
+            %sums: i32[N,2,1,1] = ConvInteger(%x, %w, 0u8, 128u8)
+            %logits = DequantizeLinear(%sums, %scales)
+            out   %logits
+        ";
+        assert_eq!(rewritten(text, 23).unwrap_err().rule(), Some("common-logit-scale"));
     }
 
     const QUANTIZER: &str = "
@@ -475,7 +481,7 @@ mod tests {
         let names: Vec<_> = graph.nodes().map(|(_, node)| node.name.as_str()).collect();
         assert_eq!(names, ["sums", "q_clip_low", "q_clip_high", "q_multiply", "q_round", "q_shift", "q"]);
         assert_eq!(log.sites()[0].error_bounds.len(), 2, "one bound for each channel");
-        onnx2int_graph::verify_stage(&graph, Stage::ScaleOut).unwrap_err();
+        verify_stage(&graph, Stage::ScaleOut).unwrap_err();
         let ranges = range::analyze(onnx2int_graph::verify(&graph).unwrap());
         assert_eq!(ranges.overflows(), []);
     }

@@ -30,8 +30,12 @@
 //! most 1, and only where `A * M + z` lies within that bound of a rounding boundary, as long as
 //! the bound is below 1/2.
 
+mod common_scale;
 mod plan;
 
+pub use common_scale::{
+    CommonScale, CommonScaleError, Factors, LEAST_FACTOR_BITS, LogitRescale, common_scale,
+};
 pub use plan::{RescaleRequest, plan};
 
 /// The widest multiplier, in bits.
