@@ -5,13 +5,15 @@
 
 use std::path::Path;
 
+use onnx2int_certificate::Certificate;
 use onnx2int_graph::{Graph, Stage, Verified, range, verify, verify_stage};
 
 /// A target, by the name of its folder below `corpus`.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 3] = [("onnx", onnx), ("graph_text", graph_text), ("idx", idx)];
+pub const TARGETS: [Target; 4] =
+    [("onnx", onnx), ("graph_text", graph_text), ("idx", idx), ("certificate", certificate)];
 
 /// ONNX: whatever decodes is valid, is judged and bounded, and what is written of it is read back.
 pub fn onnx(bytes: &[u8]) {
@@ -52,6 +54,18 @@ pub fn idx(bytes: &[u8]) {
     if onnx2int_dataset::check_file(Path::new(&name), content).is_ok() {
         // Nothing of the right form is shorter than a file of labels, but for what packing saves.
         assert!(choice & 4 != 0 || content.len() >= 10_008, "{name} of {} bytes", content.len());
+    }
+}
+
+/// A certificate: what is read is written, and read back the same.
+pub fn certificate(bytes: &[u8]) {
+    let Ok(certificate) = Certificate::from_json(bytes) else { return };
+    let written = certificate.to_json();
+    let again = Certificate::from_json(written.as_bytes()).expect("what is written can be read");
+    assert_eq!(again, certificate);
+    assert_eq!(certificate.difference(&again), None);
+    if let Err(error) = certificate.check_obligations() {
+        assert!(!error.to_string().is_empty());
     }
 }
 

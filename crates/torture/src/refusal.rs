@@ -48,7 +48,7 @@ pub const LEGITIMATE: &[Legitimate] = &[
     Legitimate {
         stage: Stage::ScaleOut,
         rule: "common-logit-scale",
-        reason: "logits of several scales that are no matrix, or whose sums span more than int32",
+        reason: "logits of several scales whose sums span more than int32",
         cause: has_logit_scales,
     },
 ];

@@ -30,7 +30,7 @@
 //! Logits of several scales are brought to one; see [`crate::rescale::common_scale()`].
 //!
 //! Refuses: a quantizer whose operand is not a cast i32 accumulator, an i8 or per-channel zero
-//! point, a channel that fixed point cannot hold, logits of several scales that are no matrix.
+//! point, a channel that fixed point cannot hold, logits of several scales along another axis than 1.
 
 use onnx2int_graph::metadata;
 use onnx2int_graph::range::{self, Ranges};
@@ -338,9 +338,15 @@ fn to_common_scale(
 ) -> Result<(ValueId, f32), TransformError> {
     let refused = |reason: String| TransformError::refused("common-logit-scale", &node.name, reason);
     let ty = &editor.graph().value(raw).ty;
-    if ty.dtype != DType::I32 || ty.rank() != 2 {
-        return Err(refused(format!("expected logits i32[N, classes], found {ty}")));
+    let axis = match node.op {
+        Op::DequantizeLinear { axis } => onnx2int_graph::infer::resolve_axis(axis, ty.rank()),
+        _ => unreachable!("only a dequantizer has several scales"),
+    };
+    if ty.dtype != DType::I32 || axis != Ok(1) {
+        return Err(refused(format!("expected i32 logits with their scales along axis 1, found {ty}")));
     }
+    let mut shape = vec![1; ty.rank()];
+    shape[1] = scales.len();
     let range = ranges.get(raw).expect("an i32 value has a range");
     let real: Vec<f64> = scales.iter().map(|&scale| f64::from(scale)).collect();
     let common = rescale::common_scale(&real, &range.bounds).map_err(|error| refused(error.to_string()))?;
@@ -361,7 +367,8 @@ fn to_common_scale(
     let last = steps.len() - 1;
     for (position, (operator, op, constant, values)) in steps.into_iter().enumerate() {
         let constant = editor.unique_name(&format!("{name}_{constant}"));
-        let constant = editor.add_constant(&constant, Tensor::vector(values))?;
+        let constants = Tensor::from_vec(&shape, values).expect("one element for each channel");
+        let constant = editor.add_constant(&constant, constants)?;
         let operator = editor.unique_name(&format!("{name}_{operator}"));
         let result = if position == last { name } else { operator.as_str() };
         x = editor.add_node(&operator, op, [Some(x), Some(constant)], result)?;
@@ -454,16 +461,21 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_matrix_are_refused() {
-        let text = "
-            in    %x: u8[N,2,1,1]
-            const %w: u8[2,2,1,1] = [129, 227, 28, 138]
-            const %scales: f32[2] = [0.5, 0.25]
-            %sums: i32[N,2,1,1] = ConvInteger(%x, %w, 0u8, 128u8)
-            %logits = DequantizeLinear(%sums, %scales)
-            out   %logits
-        ";
-        assert_eq!(rewritten(text, 23).unwrap_err().rule(), Some("common-logit-scale"));
+    fn maps_of_several_scales_get_one_along_their_channels() {
+        let maps = |axis| {
+            format!(
+                "in    %x: u8[N,2,2,2]
+                 const %w: u8[2,2,1,1] = [129, 227, 28, 138]
+                 const %scales: f32[2] = [0.5, 0.25]
+                 %sums: i32[N,2,2,2] = ConvInteger(%x, %w, 0u8, 128u8)
+                 %logits = DequantizeLinear(%sums, %scales) axis={axis}
+                 out   %logits"
+            )
+        };
+        let (graph, _) = rewritten(&maps(1), 23).unwrap();
+        verify_stage(&graph, Stage::ScaleOut).unwrap();
+        let error = rewritten(&maps(2), 23).unwrap_err();
+        assert_eq!(error.rule(), Some("common-logit-scale"), "{error}");
     }
 
     const QUANTIZER: &str = "
