@@ -41,7 +41,7 @@
 
 use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Relation, Stage, Tensor, Verified};
 
-use crate::edits::set_constant_named;
+use crate::edits::{rewrite_each, set_constant_named};
 use crate::qdq::zero_point_scalar;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
@@ -112,17 +112,15 @@ impl Transform for EncodeWeights {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
-        let mut editor = GraphEditor::from(graph.graph().clone());
-        for (id, node) in graph.nodes() {
-            if node.op.is_integer_layer() {
-                let site = IntegerWeights::find(&graph, id, node)?;
-                if let Some((part, change)) = site.encode(self.encoding)? {
-                    site.rewrite(&mut editor, part)?;
-                    log.changed(&node.name, change);
-                }
+        let layers = graph.nodes().filter(|(_, node)| node.op.is_integer_layer());
+        let sites = layers.map(|(id, node)| IntegerWeights::find(&graph, id, node));
+        rewrite_each(&graph, sites.collect::<Result<Vec<_>, _>>()?, |editor, site| {
+            if let Some((parts, change)) = site.encode(self.encoding)? {
+                site.rewrite(editor, parts)?;
+                log.changed(&site.node.name, change);
             }
-        }
-        Ok(editor.finish()?)
+            Ok(())
+        })
     }
 }
 
