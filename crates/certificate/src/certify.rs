@@ -1,8 +1,7 @@
 //! From a verified graph to its certificate.
 
 use onnx2int_graph::range::{self, Attained, Attainment, ChannelRange, Interval, Ranges, Side, Width};
-use onnx2int_graph::{Dim, Graph, Node, Op, Source, Stage, TensorType, Value, ValueId, verify_stage};
-use sha2::{Digest, Sha256};
+use onnx2int_graph::{Dim, Graph, Node, Op, Source, Stage, TensorType, Value, ValueId, digest, verify_stage};
 
 use crate::certificate::{
     AttainedRuns, Certificate, Constant, Extent, Input, Layer, LayerChannel, ModelFile, Obligation, SCHEMA,
@@ -83,7 +82,7 @@ impl View<'_> {
                 name: value.name.clone(),
                 dtype: tensor.dtype().name().to_owned(),
                 shape: tensor.shape().iter().map(|&extent| extent as u64).collect(),
-                sha256: hexadecimal(&Sha256::digest(tensor.to_le_bytes())),
+                sha256: digest::sha256(&tensor.to_le_bytes()),
             }),
             Source::Input | Source::Node(_) => None,
         };
@@ -220,8 +219,4 @@ fn shape(ty: &TensorType) -> Vec<Extent> {
         Dim::Symbol(name) => Extent::Symbol(name.to_string()),
     };
     ty.shape.iter().map(extent).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use onnx2int_dataset::Dataset;
-use onnx2int_graph::{Graph, Verified, verify};
-use sha2::{Digest, Sha256};
+use onnx2int_graph::{Graph, Verified, digest, verify};
 
 /// A model as read from its file.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(crate) fn read_model(path: &Path) -> anyhow::Result<Model> {
         onnx2int_onnx_format::decode(&bytes).with_context(|| format!("cannot read the model {path:?}"))?;
     verify(&graph).with_context(|| format!("the model {path:?} is not valid"))?;
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Model { graph, file, digest: hexadecimal(&Sha256::digest(&bytes)), bytes: bytes.len() as u64 })
+    Ok(Model { graph, file, digest: digest::sha256(&bytes), bytes: bytes.len() as u64 })
 }
 
 /// Encodes and writes a model; all of it or nothing.
@@ -72,11 +71,6 @@ fn cache_dir() -> PathBuf {
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .unwrap_or_else(std::env::temp_dir);
     base.join("onnx2int").join("data")
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
+use onnx2int_graph::digest::sha256;
 
 use crate::DatasetError;
-use crate::files::{File, sha256};
+use crate::files::File;
 
 /// The unpacked bytes of `archive` and where a plain copy of them lies.
 pub(crate) struct Unpacked {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use onnx2int_graph::digest::hexadecimal;
 
 use crate::{CLASSES, DatasetError};
 
@@ -104,14 +104,9 @@ impl File {
     }
 }
 
-/// SHA-256 in hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The first bytes of a file that is something else, and what it may be.
 fn describe_start(bytes: &[u8]) -> String {
-    let start: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let start = hexadecimal(&bytes[..bytes.len().min(4)]);
     match bytes {
         [] => "an empty file".to_owned(),
         [0x1f, 0x8b, ..] => format!("0x{start}, a gzip file: give its name the ending .gz"),

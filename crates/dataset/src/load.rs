@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mnist::MnistBuilder;
+use onnx2int_graph::digest::sha256;
 
-use crate::files::{FILES, File, sha256};
+use crate::files::{FILES, File};
 use crate::{DatasetError, Images, cache};
 
 /// A training set and a test set.

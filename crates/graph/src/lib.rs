@@ -97,6 +97,7 @@
 //!
 //! [`mod@text`] describes the text form in full, [`mod@verify`] lists the rules of the verifier.
 
+pub mod digest;
 mod dtype;
 mod editor;
 mod graph;

@@ -4,6 +4,7 @@ use ndarray::{ArcArray, IxDyn};
 use sha2::{Digest, Sha256};
 
 use crate::DType;
+use crate::digest::hexadecimal;
 
 /// A shared, row-major n-dimensional array. Cloning it does not copy elements.
 pub type Array<T> = ArcArray<T, IxDyn>;
@@ -213,6 +214,6 @@ impl Tensor {
         let mut hasher = Sha256::new();
         hasher.update(format!("{}{:?}", self.dtype(), self.shape()));
         hasher.update(self.to_le_bytes());
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&hasher.finalize())
     }
 }

@@ -147,7 +147,9 @@ impl<'g> Forced<'g> {
         // What brings several scales to one is off by up to 2^-12, and by half a factor where it shifts first.
         let (relative, units) = match graph.producer(output).map(|(_, node)| &node.op) {
             Some(Op::Mul) => (1.0 / 4096.0, 0.0),
-            Some(Op::Add) if node_named(graph, &format!("{node}_pre_shift")) => (1.0 / 4096.0, 4098.0),
+            Some(Op::Add) if graph.node_by_name(&format!("{node}_pre_shift")).is_some() => {
+                (1.0 / 4096.0, 4098.0)
+            }
             _ => (0.0, 0.0),
         };
         for (index, (&real, raw)) in floats.iter().zip(raw).enumerate() {
@@ -176,10 +178,6 @@ impl<'g> Forced<'g> {
         let magnitude = (high - low) + low.abs().max(high.abs());
         magnitude as f64 / f64::from(1 << 21) + 1e-6
     }
-}
-
-fn node_named(graph: &Graph, name: &str) -> bool {
-    graph.node_by_name(name).is_some()
 }
 
 /// The channel, along axis 1, of an element counted in row-major order.

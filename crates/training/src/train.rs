@@ -7,6 +7,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device};
 use onnx2int_dataset::Images;
+use onnx2int_graph::digest::hexadecimal;
 use sha2::{Digest, Sha256};
 
 use crate::batch::Batch;
@@ -182,5 +183,5 @@ fn digest(images: &Images) -> String {
     let mut hasher = Sha256::new();
     hasher.update(images.pixels());
     hasher.update(images.labels());
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&hasher.finalize())
 }

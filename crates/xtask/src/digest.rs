@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use onnx2int_graph::digest::{hexadecimal, sha256};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -86,7 +87,7 @@ impl Digests {
 
 /// The lower-case hexadecimal SHA-256 of bytes.
 pub(crate) fn of_bytes(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    sha256(bytes)
 }
 
 fn hash(path: &Path) -> io::Result<String> {
@@ -104,10 +105,6 @@ fn hash(path: &Path) -> io::Result<String> {
 fn modified_nanoseconds(metadata: &Metadata) -> Option<u64> {
     let since_1970 = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(since_1970.as_nanos()).ok()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What `onnx2int verify` says of runtimes: where the sums of integer layers are exact.
 
-use onnx2int_graph::{Op, Verified, range, targets};
+use onnx2int_graph::range::Ranges;
+use onnx2int_graph::{Verified, targets};
 use serde::Serialize;
 
 /// What holds at one target.
@@ -22,16 +23,15 @@ struct InexactLayer {
 }
 
 /// One entry for each target; none for a graph without integer layers.
-pub(crate) fn findings(graph: Verified<'_>) -> Vec<TargetFindings> {
-    if !graph.nodes().any(|(_, node)| matches!(node.op, Op::ConvInteger(_) | Op::MatMulInteger)) {
+pub(crate) fn findings(graph: Verified<'_>, ranges: &Ranges) -> Vec<TargetFindings> {
+    if !graph.nodes().any(|(_, node)| node.op.is_integer_layer()) {
         return Vec::new();
     }
-    let ranges = range::analyze(graph);
     targets::ALL
         .iter()
         .map(|target| {
             let layers: Vec<_> = target
-                .findings(graph, &ranges)
+                .findings(graph, ranges)
                 .into_iter()
                 .map(|targets::Finding { node, op, reason, advice }| InexactLayer {
                     node,

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use onnx2int_certificate::{Certificate, ModelFile, certify};
-use onnx2int_graph::range::{self, Width};
-use onnx2int_graph::{Stage, Verified, VerifyError, verify, verify_stage};
+use onnx2int_graph::range::{self, Ranges, Width};
+use onnx2int_graph::{Graph, Stage, Verified, VerifyError, verify, verify_stage};
 use serde::Serialize;
 
 use super::targets::TargetFindings;
@@ -75,6 +75,9 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
             })
             .collect(),
     };
+    // Ranges need a sound graph, not one that keeps the rules of its stage.
+    let sound = verify(&model.graph)?;
+    let ranges = range::analyze(sound);
     let findings = Findings {
         schema: "onnx2int-verify/1",
         file: model.file.clone(),
@@ -83,8 +86,8 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
         valid: violations.is_empty(),
         violations,
         integer_only: model.graph.values().all(|(_, value)| value.ty.dtype.is_integer()),
-        accumulators: accumulators(verify(&model.graph)?),
-        targets: super::targets::findings(verify(&model.graph)?),
+        accumulators: accumulators(&model.graph, &ranges),
+        targets: super::targets::findings(sound, &ranges),
     };
     if arguments.json {
         console::print_json(&findings)?;
@@ -142,8 +145,8 @@ fn check(path: &Path, expected: &Certificate, model: &Path) -> anyhow::Result<()
     }
 }
 
-fn accumulators(graph: Verified<'_>) -> Vec<Accumulator> {
-    let accumulators = range::analyze(graph).accumulators(graph.graph());
+fn accumulators(graph: &Graph, ranges: &Ranges) -> Vec<Accumulator> {
+    let accumulators = ranges.accumulators(graph);
     let describe = |accumulator: &range::Accumulator| {
         let node = graph.node(accumulator.node);
         let hull = accumulator.range.hull();

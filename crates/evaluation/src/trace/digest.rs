@@ -1,4 +1,4 @@
-//! SHA-256, whole and cut to eight bytes.
+//! SHA-256 cut to eight bytes.
 
 use sha2::{Digest, Sha256};
 
@@ -11,11 +11,6 @@ pub(crate) fn digest_of(elements: &[u8]) -> [u8; DIGEST_BYTES] {
     let mut digest = [0; DIGEST_BYTES];
     digest.copy_from_slice(&Sha256::digest(elements)[..DIGEST_BYTES]);
     digest
-}
-
-/// SHA-256 in lower-case hexadecimal.
-pub(crate) fn hexadecimal_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

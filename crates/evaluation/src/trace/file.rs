@@ -7,8 +7,10 @@
 
 use serde::Serialize;
 
-use super::digest::{DIGEST_BYTES, hexadecimal_sha256};
+use super::digest::DIGEST_BYTES;
 use super::{LeftOut, TensorValues, Trace, TracedTensor};
+use onnx2int_graph::digest::sha256;
+
 use crate::json_text::to_json;
 
 /// The schema of a trace's header.
@@ -77,13 +79,13 @@ impl Trace {
                 file: outputs_file,
                 dtype: self.outputs.dtype().name(),
                 shape: self.outputs.shape().to_vec(),
-                sha256: hexadecimal_sha256(&self.outputs_bytes()),
+                sha256: sha256(&self.outputs_bytes()),
             },
             digests: Sidecar {
                 file: digests_file,
                 dtype: "u8",
                 shape: vec![images, self.tensors.len(), DIGEST_BYTES],
-                sha256: hexadecimal_sha256(&self.digests),
+                sha256: sha256(&self.digests),
             },
             tensors: &self.tensors,
             left_out: &self.left_out,
@@ -111,7 +113,7 @@ impl TensorValues {
                 file: values_file,
                 dtype: "u8",
                 shape: vec![images.len(), self.bytes.len() / images.len().max(1)],
-                sha256: hexadecimal_sha256(&self.bytes),
+                sha256: sha256(&self.bytes),
             },
         })
     }

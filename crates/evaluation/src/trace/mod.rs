@@ -93,7 +93,7 @@ pub fn trace(
     Ok(Trace {
         model: model.clone(),
         runtime,
-        images_digest: digest::hexadecimal_sha256(images.pixels()),
+        images_digest: onnx2int_graph::digest::sha256(images.pixels()),
         tensors: selection::described(graph.graph(), &selection.values, &results),
         left_out: selection.left_out,
         digests: digests.as_slice::<u8>().map(<[u8]>::to_vec).unwrap_or_default(),

@@ -289,7 +289,7 @@ fn keep_raw_logits(
                 *scale
             }
             scales => {
-                let (logits, unit) = to_common_scale(node, raw, scales, (ranges, &name), editor, log)?;
+                let (logits, unit) = to_common_scale(node, raw, scales, ranges, &name, editor, log)?;
                 *output = logits;
                 unit
             }
@@ -332,7 +332,8 @@ fn to_common_scale(
     node: &Node,
     raw: ValueId,
     scales: &[f32],
-    (ranges, name): (&Ranges, &str),
+    ranges: &Ranges,
+    name: &str,
     editor: &mut GraphEditor,
     log: &mut RewriteLog,
 ) -> Result<(ValueId, f32), TransformError> {

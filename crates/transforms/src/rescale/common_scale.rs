@@ -155,12 +155,11 @@ fn pre_shifted(scales: &[f64], range: impl Fn(usize) -> Interval) -> Result<Comm
         // low * m + m / 2 * 2^p, all of it divided by 2^p and rounded down.
         let half = if pre_shift > 0 { i64::from(multiplier) << (pre_shift - 1) } else { 0 };
         let offset = (low * i64::from(multiplier) + half) >> pre_shift;
-        let within = "the unit leaves room for it";
         LogitRescale {
             low: i32::try_from(low).expect("sums are int32"),
             pre_shift,
             multiplier,
-            offset: i32::try_from(offset).expect(within),
+            offset: i32::try_from(offset).expect("the unit leaves room for it"),
         }
     });
     let factors = Factors::PreShifted(channels.collect());

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use onnx2int_certificate::LayerWitnesses;
-use onnx2int_graph::{Tensor, Verified, range, verify};
+use onnx2int_graph::{Tensor, Verified, digest, range, verify};
 use onnx2int_transforms::Executor;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::execution::Interpreter;
 use crate::{console, files, npy};
@@ -108,7 +107,7 @@ fn write_layer(
         model: write("onnx", &onnx2int_onnx_format::encode(graph))?,
         input: write("input.npy", &npy::bytes(&layer.input))?,
         expected: write("expected.npy", &npy::bytes(&Tensor::vector(expected)))?,
-        sums_sha256: files::hexadecimal(&Sha256::digest(sums.to_le_bytes())),
+        sums_sha256: digest::sha256(&sums.to_le_bytes()),
         sums_shape: sums.shape().to_vec(),
         lows: layer.range.bounds.iter().map(|bound| bound.0).collect(),
         highs: layer.range.bounds.iter().map(|bound| bound.1).collect(),
