@@ -74,30 +74,14 @@ impl Threads {
 pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) data: Data,
-    /// The float model to write
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// Passes over the training images [default: the recipe's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) epochs: Option<u32>,
-    /// Seed of initialization, shuffling and dropout
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// What computes tensors
-    #[arg(long, value_enum, default_value_t = TrainingBackend::Flex)]
-    pub(crate) backend: TrainingBackend,
-    /// A short training on a subset of the images
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Training images to use, evenly spread over all of them [default: the recipe's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) subset: Option<u32>,
-    /// Subtracted from pixel/255 [default: 33/255; the classic value is 0.1307]
-    #[arg(long)]
-    pub(crate) mean: Option<f32>,
-    /// Divides the difference [default: 0.3081]
-    #[arg(long)]
-    pub(crate) std: Option<f32>,
+    /// The float model to write; a summary of the training goes beside it, with the extension .training.json
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["print_recipe", "time_steps"])]
+    pub(crate) output: Option<PathBuf>,
+    #[command(
+        flatten,
+        next_help_heading = "Recipe [default: chosen on the validation images, for each network]"
+    )]
+    pub(crate) recipe: RecipeOptions,
     /// Folder for a checkpoint after each epoch [default: OUTPUT with the extension .checkpoints]
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint_dir: Option<PathBuf>,
@@ -107,6 +91,96 @@ pub(crate) struct Train {
     /// Print what decides the trained weights, as a line of JSON, and stop
     #[arg(long)]
     pub(crate) print_recipe: bool,
+    /// Print what each of N steps takes, as a line of JSON, and stop; nothing is written
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) time_steps: Option<u32>,
+}
+
+/// What decides the trained weights.
+#[derive(Args, Debug)]
+pub(crate) struct RecipeOptions {
+    /// What is trained
+    #[arg(long, value_enum, default_value_t = Network::Standard)]
+    pub(crate) network: Network,
+    /// Passes over the training images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) epochs: Option<u32>,
+    /// Seed of initialization, shuffling, dropout and movements
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// A short training on a subset of the images
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Training images to use, evenly spread over all of them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) subset: Option<u32>,
+    /// Images of a step
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: Option<u32>,
+    /// The peak of the learning rate
+    #[arg(long, value_name = "RATE")]
+    pub(crate) learning_rate: Option<f64>,
+    /// How the learning rate goes over the run
+    #[arg(long, value_enum)]
+    pub(crate) schedule: Option<TrainingSchedule>,
+    /// AdamW's decoupled weight decay
+    #[arg(long, value_name = "RATE")]
+    pub(crate) weight_decay: Option<f64>,
+    /// The part of each answer's probability that is asked to be spread over all classes
+    #[arg(long, value_name = "PART")]
+    pub(crate) label_smoothing: Option<f64>,
+    /// What a step leaves of the past in a moving average of the weights, such as 0.999; 0: no average
+    #[arg(long, value_name = "PART")]
+    pub(crate) averaging: Option<f64>,
+    /// Shift images by up to N pixels each way
+    #[arg(long, value_name = "N")]
+    pub(crate) max_shift: Option<u32>,
+    /// Turn images by up to this many degrees each way
+    #[arg(long, value_name = "DEGREES")]
+    pub(crate) max_rotation: Option<f64>,
+    /// Subtracted from pixel/255 [default: 33/255; the classic value is 0.1307]
+    #[arg(long)]
+    pub(crate) mean: Option<f32>,
+    /// Divides the difference [default: 0.3081]
+    #[arg(long)]
+    pub(crate) std: Option<f32>,
+    /// What computes tensors
+    #[arg(long, value_enum, default_value_t = TrainingBackend::Flex)]
+    pub(crate) backend: TrainingBackend,
+    /// What computes the convolutions [default: fused on the flex backend, else stock]
+    #[arg(long, value_enum)]
+    pub(crate) kernels: Option<TrainingKernels>,
+}
+
+/// How the learning rate goes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrainingSchedule {
+    /// Up for a fifth of the run, then down along a cosine
+    OneCycle,
+    /// Down along a cosine
+    Cosine,
+    /// The peak throughout
+    Constant,
+}
+
+/// A network on offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// The CNN of PyTorch's MNIST example: 1.6 million parameters
+    Standard,
+    /// Under 64 kB of 8-bit weights
+    Small,
+    /// Under 12 kB of 8-bit weights
+    Tiny,
+}
+
+/// What computes the convolutions in training; both to the same result, up to rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TrainingKernels {
+    /// All convolutions, ReLUs and poolings as one operator of our own
+    Fused,
+    /// burn's operators
+    Stock,
 }
 
 /// A tensor library behind burn.

@@ -1,8 +1,8 @@
 //! What a run needs to go on after an epoch, in one file.
 //!
-//! One line of JSON (readable with `head -1`), then the weights and the optimizer's state as burn
-//! stores them. The line holds the recipe, the digest of the data, the epochs' summaries, the two
-//! lengths and a SHA-256 of all bytes after it. The file is written whole or not at all: at any
+//! One line of JSON (readable with `head -1`), then the weights, the optimizer's state and the average
+//! of the weights as burn stores them. The line holds the recipe, the digest of the data, the epochs'
+//! summaries, the three lengths and a SHA-256 of all bytes after it. The file is written whole or not at all: at any
 //! moment there is the last epoch's checkpoint, or the one before it, or none.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use crate::{EpochSummary, Recipe, RecipeDifference, TrainingError};
 /// The name of the file in a checkpoint folder.
 const FILE_NAME: &str = "training.checkpoint";
 /// The first field of the first line.
-const FORMAT: &str = "onnx2int training checkpoint 1";
+const FORMAT: &str = "onnx2int training checkpoint 2";
 
 /// Whether a run leaves checkpoints, and whether it goes on from one.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,8 @@ pub(crate) struct Checkpoint {
     pub(crate) weights: Vec<u8>,
     /// The optimizer's record.
     pub(crate) optimizer: Vec<u8>,
+    /// The record of the average; empty where there is none.
+    pub(crate) average: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +53,7 @@ struct Header {
     history: Vec<EpochSummary>,
     weights_bytes: usize,
     optimizer_bytes: usize,
+    average_bytes: usize,
     sha256: String,
 }
 
@@ -79,18 +82,19 @@ impl CheckpointFile {
 
     /// Replaces the checkpoint.
     pub(crate) fn write(&self, checkpoint: &Checkpoint) -> Result<(), TrainingError> {
-        let Checkpoint { history, weights, optimizer } = checkpoint;
+        let Checkpoint { history, weights, optimizer, average } = checkpoint;
         let header = Header {
             format: FORMAT.to_owned(),
             recipe: self.settings.clone(),
             history: history.clone(),
             weights_bytes: weights.len(),
             optimizer_bytes: optimizer.len(),
-            sha256: digest([weights, optimizer]),
+            average_bytes: average.len(),
+            sha256: digest([weights, optimizer, average]),
         };
         let mut line = serde_json::to_string(&header).expect("text, numbers and maps are JSON");
         line.push('\n');
-        onnx2int_whole_file::write_parts(&self.path, &[line.as_bytes(), weights, optimizer])
+        onnx2int_whole_file::write_parts(&self.path, &[line.as_bytes(), weights, optimizer, average])
             .map_err(|error| self.io("write", error))
     }
 
@@ -115,7 +119,8 @@ impl CheckpointFile {
             return Err(self.damaged(format!("expected the format {FORMAT:?}, found {:?}", header.format)));
         }
         let payload = &bytes[end + 1..];
-        let expected = header.weights_bytes.saturating_add(header.optimizer_bytes);
+        let lengths = [header.weights_bytes, header.optimizer_bytes, header.average_bytes];
+        let expected = lengths.into_iter().fold(0_usize, usize::saturating_add);
         if payload.len() != expected {
             return Err(self.damaged(format!(
                 "expected {expected} bytes after the first line, found {}",
@@ -129,11 +134,13 @@ impl CheckpointFile {
         if !differences.is_empty() {
             return Err(TrainingError::OtherRecipe { path: self.path.clone(), differences });
         }
-        let (weights, optimizer) = payload.split_at(header.weights_bytes);
+        let (weights, rest) = payload.split_at(header.weights_bytes);
+        let (optimizer, average) = rest.split_at(header.optimizer_bytes);
         Ok(Some(Checkpoint {
             history: header.history,
             weights: weights.to_vec(),
             optimizer: optimizer.to_vec(),
+            average: average.to_vec(),
         }))
     }
 

@@ -22,22 +22,35 @@ pub(crate) fn graph(network: &Network, normalization: Normalization) -> Result<G
     let shape = [Dim::symbol("N"), Dim::Fixed(1), Dim::Fixed(SIDE), Dim::Fixed(SIDE)];
     let input = editor.add_input("input", TensorType::new(DType::F32, shape))?;
 
-    let x = conv(&mut editor, "conv1", &network.conv1, input)?;
-    let x = unary(&mut editor, "relu1", Op::Relu, x)?;
-    let x = conv(&mut editor, "conv2", &network.conv2, x)?;
-    let x = unary(&mut editor, "relu2", Op::Relu, x)?;
-    let pool = MaxPoolAttributes {
-        kernel_shape: vec![2, 2],
-        strides: vec![2, 2],
-        pads: Pads::symmetric(0, 2),
-        dilations: vec![1, 1],
-        ceil_mode: false,
-    };
-    let x = unary(&mut editor, "pool", Op::MaxPool(pool), x)?;
-    let x = unary(&mut editor, "flatten", Op::Flatten { axis: 1 }, x)?;
-    let x = linear(&mut editor, "fc1", &network.fc1, x)?;
-    let x = unary(&mut editor, "relu3", Op::Relu, x)?;
-    let x = linear(&mut editor, "fc2", &network.fc2, x)?;
+    let blueprint = network.architecture.blueprint();
+    let pools = blueprint.convolutions.iter().filter(|convolution| convolution.pool).count();
+    let mut x = input;
+    let (mut relus, mut pooled) = (0, 0);
+    for (index, (layer, convolution)) in network.convolutions.iter().zip(blueprint.convolutions).enumerate() {
+        x = conv(&mut editor, &format!("conv{}", index + 1), layer, x)?;
+        relus += 1;
+        x = unary(&mut editor, &format!("relu{relus}"), Op::Relu, x)?;
+        if convolution.pool {
+            pooled += 1;
+            let name = if pools == 1 { "pool".to_owned() } else { format!("pool{pooled}") };
+            let pool = MaxPoolAttributes {
+                kernel_shape: vec![2, 2],
+                strides: vec![2, 2],
+                pads: Pads::symmetric(0, 2),
+                dilations: vec![1, 1],
+                ceil_mode: false,
+            };
+            x = unary(&mut editor, &name, Op::MaxPool(pool), x)?;
+        }
+    }
+    x = unary(&mut editor, "flatten", Op::Flatten { axis: 1 }, x)?;
+    for (index, layer) in network.linear.iter().enumerate() {
+        if index > 0 {
+            relus += 1;
+            x = unary(&mut editor, &format!("relu{relus}"), Op::Relu, x)?;
+        }
+        x = linear(&mut editor, &format!("fc{}", index + 1), layer, x)?;
+    }
     let output =
         editor.add_node("log_softmax", Op::LogSoftmax { axis: 1 }, vec![Some(x)], "log_probabilities")?;
 

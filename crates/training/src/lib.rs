@@ -16,10 +16,14 @@
 //! Recipes are chosen by the accuracy on the validation images, which [`onnx2int_dataset::Images::split`]
 //! sets aside. Nothing in this crate has access to a test set unless the caller hands it one.
 
+mod architecture;
+mod augmentation;
+mod average;
 mod batch;
 mod checkpoint;
 mod error;
 mod export;
+mod front;
 mod network;
 mod observer;
 mod optimizer;
@@ -29,9 +33,16 @@ mod schedule;
 mod train;
 mod trained;
 
+pub use architecture::Architecture;
 pub use checkpoint::Checkpoints;
 pub use error::{RecipeDifference, TrainingError};
 pub use observer::{EpochSummary, Observer, Plan, Progress};
-pub use recipe::{Backend, RECIPE_VERSION, Recipe};
-pub use train::train;
+pub use recipe::{Backend, Kernels, RECIPE_VERSION, Recipe, Schedule};
+pub use train::{time_steps, train};
 pub use trained::Trained;
+
+/// How many threads a run computes on: all of the machine's unless the environment variable
+/// `RAYON_NUM_THREADS` says otherwise.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}

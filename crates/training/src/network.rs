@@ -1,7 +1,4 @@
-//! The network: two convolutions, a pooling, two linear layers.
-//!
-//! `Conv 1->32 3x3 pad 1, Relu, Conv 32->64 3x3 pad 1, Relu, MaxPool 2, dropout, Flatten,
-//! Linear 12544->128, Relu, dropout, Linear 128->10, LogSoftmax`.
+//! The network as a burn module: convolutions, then linear layers, then log-probabilities.
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -9,44 +6,37 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::{Device, Tensor, TensorData};
-use onnx2int_dataset::{CLASSES, SIDE};
+use onnx2int_dataset::CLASSES;
 
+use crate::front::Front;
 use crate::random::{Purpose, Stream};
+use crate::{Architecture, Kernels};
 
-/// Filters of the first convolution.
-pub(crate) const FILTERS_1: usize = 32;
-/// Filters of the second convolution.
-pub(crate) const FILTERS_2: usize = 64;
-/// Height and width after pooling.
-const POOLED: usize = SIDE / 2;
-/// What the first linear layer reads.
-pub(crate) const FEATURES: usize = FILTERS_2 * POOLED * POOLED;
-/// What the first linear layer makes.
-pub(crate) const HIDDEN: usize = 128;
-
-/// The network as a burn module.
+/// An [`Architecture`] with weights.
 #[derive(Module, Debug)]
 pub(crate) struct Network {
-    pub(crate) conv1: Conv2d,
-    pub(crate) conv2: Conv2d,
-    pool: MaxPool2d,
-    pub(crate) fc1: Linear,
-    pub(crate) fc2: Linear,
+    pub(crate) convolutions: Vec<Conv2d>,
+    pub(crate) linear: Vec<Linear>,
+    #[module(skip)]
+    pub(crate) architecture: Architecture,
+    /// Computes the convolutions where burn's operators do not.
+    #[module(skip)]
+    front: Option<Front>,
 }
 
 /// Which activations a step drops: factors 0 or `1 / (1 - rate)`.
 pub(crate) struct DropoutMasks {
-    /// `[batch, FEATURES]`, rate 1/4, after pooling.
-    features: Tensor<2>,
-    /// `[batch, HIDDEN]`, rate 1/2, after the first linear layer.
-    hidden: Tensor<2>,
+    /// `[batch, features]`, of what the first linear layer reads; none if all are kept.
+    features: Option<Tensor<2>>,
+    /// `[batch, hidden]`, of what the second one reads.
+    hidden: Option<Tensor<2>>,
 }
 
 impl Network {
     /// A network whose weights and biases are drawn evenly from
     /// -1/sqrt(fan in) to 1/sqrt(fan in), as PyTorch's default does.
-    pub(crate) fn new(seed: u64, device: &Device) -> Self {
-        let mut network = Self::zeros(device);
+    pub(crate) fn new(architecture: Architecture, kernels: Kernels, seed: u64, device: &Device) -> Self {
+        let mut network = Self::zeros(architecture, kernels, device);
         let mut drawn = 0;
         let mut draw = |shape: &[usize], fan_in: usize| {
             let mut stream = Stream::new(seed, Purpose::Weights, drawn);
@@ -56,11 +46,13 @@ impl Network {
                 (0..shape.iter().product()).map(|_| bound * stream.symmetric_unit()).collect::<Vec<f32>>();
             TensorData::new(values, shape.to_vec())
         };
-        for (layer, fan_in) in [(&mut network.conv1, 9), (&mut network.conv2, FILTERS_1 * 9)] {
-            layer.weight = Param::from_data(draw(&layer.weight.dims(), fan_in), device);
-            layer.bias = Some(Param::from_data(draw(&[layer.weight.dims()[0]], fan_in), device));
+        for layer in &mut network.convolutions {
+            let [filters, channels, height, width] = layer.weight.dims();
+            let fan_in = channels * height * width;
+            layer.weight = Param::from_data(draw(&[filters, channels, height, width], fan_in), device);
+            layer.bias = Some(Param::from_data(draw(&[filters], fan_in), device));
         }
-        for layer in [&mut network.fc1, &mut network.fc2] {
+        for layer in &mut network.linear {
             let [inputs, outputs] = layer.weight.dims();
             layer.weight = Param::from_data(draw(&[inputs, outputs], inputs), device);
             layer.bias = Some(Param::from_data(draw(&[outputs], inputs), device));
@@ -69,45 +61,83 @@ impl Network {
     }
 
     /// A network to load weights into.
-    pub(crate) fn zeros(device: &Device) -> Self {
-        let conv = |channels| {
-            Conv2dConfig::new(channels, [3, 3])
+    pub(crate) fn zeros(architecture: Architecture, kernels: Kernels, device: &Device) -> Self {
+        let blueprint = architecture.blueprint();
+        let stack = architecture.stack();
+        let mut channels = stack.input().channels;
+        let convolutions = blueprint.convolutions.iter().map(|convolution| {
+            let layer = Conv2dConfig::new([channels, convolution.filters], [3, 3])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
                 .with_initializer(Initializer::Zeros)
-                .init(device)
-        };
-        let linear = |inputs, outputs| {
-            LinearConfig::new(inputs, outputs).with_initializer(Initializer::Zeros).init(device)
-        };
+                .init(device);
+            channels = convolution.filters;
+            layer
+        });
+        let convolutions = convolutions.collect();
+        let mut inputs = stack.output().elements();
+        let linear = blueprint.hidden.into_iter().chain([CLASSES]).map(|outputs| {
+            let layer = LinearConfig::new(inputs, outputs).with_initializer(Initializer::Zeros).init(device);
+            inputs = outputs;
+            layer
+        });
         Self {
-            conv1: conv([1, FILTERS_1]),
-            conv2: conv([FILTERS_1, FILTERS_2]),
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
-            fc1: linear(FEATURES, HIDDEN),
-            fc2: linear(HIDDEN, CLASSES),
+            convolutions,
+            linear: linear.collect(),
+            architecture,
+            front: match kernels {
+                Kernels::Fused => Some(Front::new(stack)),
+                Kernels::Stock => None,
+            },
         }
     }
 
     /// Log-probabilities `[batch, 10]` of normalized images `[batch, 1, 28, 28]`.
     pub(crate) fn forward(&self, images: Tensor<4>, masks: Option<&DropoutMasks>) -> Tensor<2> {
-        let x = relu(self.conv1.forward(images));
-        // Pooling before the second Relu: both only compare, so that they commute, and a Relu on
-        // a quarter of the values saves time in both directions.
-        let x = relu(self.pool.forward(self.conv2.forward(x)));
-        let x: Tensor<2> = x.flatten(1, 3);
-        let x = masks.map_or_else(|| x.clone(), |masks| x.clone() * masks.features.clone());
-        let x = relu(self.fc1.forward(x));
-        let x = masks.map_or_else(|| x.clone(), |masks| x.clone() * masks.hidden.clone());
-        log_softmax(self.fc2.forward(x), 1)
+        let features = match &self.front {
+            Some(front) => front.forward(images, &self.convolutions),
+            None => self.features(images),
+        };
+        let mut x: Tensor<2> = features.flatten(1, 3);
+        let masks = masks.map(|masks| [&masks.features, &masks.hidden]);
+        for (index, layer) in self.linear.iter().enumerate() {
+            if index > 0 {
+                x = relu(x);
+            }
+            if let Some(mask) = masks.and_then(|masks| masks[index].clone()) {
+                x = x * mask;
+            }
+            x = layer.forward(x);
+        }
+        log_softmax(x, 1)
+    }
+
+    /// What [`Front`] computes, by burn's own operators.
+    fn features(&self, images: Tensor<4>) -> Tensor<4> {
+        let pool: MaxPool2d = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
+        let blueprint = self.architecture.blueprint().convolutions;
+        self.convolutions.iter().zip(blueprint).fold(images, |x, (layer, convolution)| {
+            let sums = layer.forward(x);
+            // Pooling before the ReLU: both only compare, so that they commute, and a ReLU on a
+            // quarter of the values saves time in both directions.
+            relu(if convolution.pool { pool.forward(sums) } else { sums })
+        })
     }
 }
 
 impl DropoutMasks {
     /// The next masks of an epoch's stream.
-    pub(crate) fn draw(stream: &mut Stream, batch: usize, device: &Device) -> Self {
+    pub(crate) fn draw(
+        architecture: Architecture,
+        stream: &mut Stream,
+        batch: usize,
+        device: &Device,
+    ) -> Self {
+        let blueprint = architecture.blueprint();
+        let features = architecture.stack().output().elements();
+        let mut mask = |width, rate| (rate > 0).then(|| mask(stream, [batch, width], rate, device));
         Self {
-            features: mask(stream, [batch, FEATURES], 64, device),
-            hidden: mask(stream, [batch, HIDDEN], 128, device),
+            features: mask(features, blueprint.feature_dropout),
+            hidden: blueprint.hidden.and_then(|hidden| mask(hidden, blueprint.hidden_dropout)),
         }
     }
 }
@@ -133,9 +163,9 @@ mod tests {
     fn masks_drop_the_rate_and_keep_the_mean() {
         let device = Device::flex();
         let mut stream = Stream::new(3, Purpose::Dropout, 0);
-        let masks = DropoutMasks::draw(&mut stream, 64, &device);
+        let masks = DropoutMasks::draw(Architecture::Standard, &mut stream, 64, &device);
         for (mask, rate) in [(masks.features, 0.25), (masks.hidden, 0.5)] {
-            let factors = mask.into_data();
+            let factors = mask.expect("the network drops both").into_data();
             let factors = factors.as_slice::<f32>().expect("masks are f32");
             let dropped =
                 factors.iter().filter(|&&factor| factor == 0.0).count() as f64 / factors.len() as f64;
@@ -148,8 +178,8 @@ mod tests {
     #[test]
     fn weights_depend_on_the_seed_alone() {
         let weights = |seed| {
-            let network = Network::new(seed, &Device::flex());
-            network.fc2.weight.val().into_data()
+            let network = Network::new(Architecture::Tiny, Kernels::Stock, seed, &Device::flex());
+            network.linear[0].weight.val().into_data()
         };
         assert_eq!(weights(4), weights(4));
         assert_ne!(weights(4), weights(5));

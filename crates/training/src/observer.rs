@@ -31,7 +31,7 @@ pub struct Progress {
 }
 
 /// One epoch that is over.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct EpochSummary {
     /// The epoch, from 1.
     pub epoch: usize,
@@ -40,6 +40,9 @@ pub struct EpochSummary {
     /// The part of the validation images whose class is right, from 0 to 1; none if there are no
     /// validation images.
     pub validation_accuracy: Option<f64>,
+    /// The course of the loss: means over consecutive parts of the epoch of equal length, 50 of them
+    /// where there are enough steps.
+    pub losses: Vec<f32>,
 }
 
 /// Follows a run, and may end it. `()` does neither.

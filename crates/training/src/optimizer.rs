@@ -1,17 +1,20 @@
 //! AdamW in one pass over the parameters.
 //!
 //! burn's own [`burn::optim::AdamW`] is some fifteen tensor operations, each of which walks through
-//! all 1.6 million parameters. This one walks once, in a third of the time; it also leaves biases
+//! all 1.6 million parameters. This one walks once, on all threads; it also leaves biases
 //! alone without a second parameter group. The formula is that of Loshchilov and Hutter (Decoupled
 //! Weight Decay Regularization, 2019), and the test below holds it against burn's.
 
 use burn::optim::{AdaptiveMomentumState, LearningRate, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
 
 const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 /// PyTorch's; burn's default of 1e-5 is large beside the gradients of a trained network.
 const EPSILON: f32 = 1e-8;
+/// Elements of one task. Elements do not depend on each other, nor the result on this number.
+const CHUNK: usize = 1 << 16;
 
 /// AdamW for one parameter; biases (rank 1) do not decay.
 #[derive(Clone, Debug)]
@@ -46,14 +49,21 @@ impl Optimizer for AdamW {
         let rate = (learning_rate / correction_1) as f32;
         let scale_2 = (1.0 / correction_2.sqrt()) as f32;
 
-        let moments = elements_mut(&mut moment_1).iter_mut().zip(elements_mut(&mut moment_2));
-        for ((weight, gradient), (m, v)) in
-            elements_mut(&mut parameter).iter_mut().zip(elements(&gradient)).zip(moments)
-        {
-            *m = BETA_1 * *m + (1.0 - BETA_1) * gradient;
-            *v = BETA_2 * *v + (1.0 - BETA_2) * gradient * gradient;
-            *weight = decay * *weight - rate * *m / (v.sqrt() * scale_2 + EPSILON);
-        }
+        let moments = elements_mut(&mut moment_1)
+            .par_chunks_mut(CHUNK)
+            .zip(elements_mut(&mut moment_2).par_chunks_mut(CHUNK));
+        elements_mut(&mut parameter)
+            .par_chunks_mut(CHUNK)
+            .zip(elements(&gradient).par_chunks(CHUNK))
+            .zip(moments)
+            .for_each(|((weights, gradients), (moments_1, moments_2))| {
+                let moments = moments_1.iter_mut().zip(moments_2);
+                for ((weight, gradient), (m, v)) in weights.iter_mut().zip(gradients).zip(moments) {
+                    *m = BETA_1 * *m + (1.0 - BETA_1) * gradient;
+                    *v = BETA_2 * *v + (1.0 - BETA_2) * gradient * gradient;
+                    *weight = decay * *weight - rate * *m / (v.sqrt() * scale_2 + EPSILON);
+                }
+            });
 
         let state = AdaptiveMomentumState::new(
             time,

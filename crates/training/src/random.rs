@@ -13,8 +13,8 @@ pub(crate) enum Purpose {
     Order = 2,
     /// Dropped activations; the index is the epoch.
     Dropout = 3,
-    /// Shifted images; the index is the epoch.
-    Shift = 4,
+    /// Moved images; the index is the epoch.
+    Augmentation = 4,
 }
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).

@@ -8,7 +8,8 @@ use onnx2int_dataset::{CLASSES, Dataset, Images, PIXELS, SIDE};
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Graph, Source, Stage, Tensor, verify_stage};
 use onnx2int_training::{
-    Backend, Checkpoints, EpochSummary, Observer, Plan, Progress, Recipe, Trained, TrainingError, train,
+    Architecture, Backend, Checkpoints, EpochSummary, Kernels, Observer, Plan, Progress, Recipe, Trained,
+    TrainingError, train,
 };
 
 /// The first images of the training set.
@@ -58,7 +59,7 @@ impl Observer for Recorder {
         self.losses.push(progress.loss);
     }
     fn finished_epoch(&mut self, summary: &EpochSummary) {
-        self.epochs.push(*summary);
+        self.epochs.push(summary.clone());
     }
     fn cancelled(&mut self) -> bool {
         self.stop_after.is_some_and(|steps| self.losses.len() >= steps)
@@ -236,14 +237,28 @@ fn a_checkpoint_that_cannot_be_written_is_an_error() {
 
 #[test]
 fn the_two_backends_agree() {
+    let stock = Recipe { kernels: Kernels::Stock, ..Recipe::default() };
+    assert_same_training(&stock, &Recipe { backend: Backend::NdArray, ..stock.clone() });
+}
+
+#[test]
+fn fused_and_stock_kernels_agree() {
+    for architecture in Architecture::ALL {
+        let fused = Recipe { architecture, kernels: Kernels::Fused, ..Recipe::default() };
+        assert_same_training(&fused, &Recipe { kernels: Kernels::Stock, ..fused.clone() });
+    }
+}
+
+/// Both recipes end in the same weights, up to rounding.
+fn assert_same_training(one: &Recipe, other: &Recipe) {
     let images = images(13);
-    let losses = |backend| {
-        let recipe = Recipe { backend, epochs: 1, batch_size: 4, subset: None, ..Recipe::default() };
+    let losses = |recipe: &Recipe| {
+        let recipe = Recipe { epochs: 1, batch_size: 4, subset: None, ..recipe.clone() };
         let mut recorder = Recorder::default();
         let trained = train(&recipe, &images, Checkpoints::None, &mut recorder).unwrap();
         (recorder.losses, weights(&trained))
     };
-    let (flex, ndarray) = (losses(Backend::Flex), losses(Backend::NdArray));
+    let (flex, ndarray) = (losses(one), losses(other));
     assert_eq!(flex.0.len(), 3);
     for (a, b) in flex.0.iter().zip(&ndarray.0) {
         assert!((a - b).abs() < 1e-4, "{:?} {:?}", flex.0, ndarray.0);

@@ -1,19 +1,21 @@
 //! `onnx2int train`: the float network, trained, exported and checked.
 
+mod recipe;
+mod summary;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use onnx2int_dataset::{Images, SIDE};
 use onnx2int_evaluation::Accuracy;
-use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Stage, Tensor, Verified, verify_stage};
 use onnx2int_runtimes::{RuntimeKind, prepare, run_parallel};
 use onnx2int_training::{
-    Backend, Checkpoints, EpochSummary, Observer, Plan, Progress as Step, Recipe, Trained, TrainingError,
+    Checkpoints, EpochSummary, Observer, Plan, Progress as Step, Recipe, Trained, TrainingError, time_steps,
     train,
 };
 
-use crate::arguments::{Train, TrainingBackend};
+use crate::arguments::Train;
 use crate::interrupt::{self, Interrupted};
 use crate::progress::Progress;
 use crate::{console, files};
@@ -25,19 +27,24 @@ const CHECKED_IMAGES: usize = 1000;
 const OUTPUT_TOLERANCE: f32 = 1e-4;
 
 pub(crate) fn run(arguments: &Train) -> anyhow::Result<()> {
-    let recipe = recipe(arguments)?;
+    let recipe = recipe::recipe(&arguments.recipe)?;
     if arguments.print_recipe {
-        let settings: serde_json::Map<_, _> =
-            recipe.settings().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        return Ok(console::print(serde_json::to_string(&settings)?)?);
+        return Ok(console::print(serde_json::to_string(&summary::settings(&recipe))?)?);
     }
-    files::check_writable(&arguments.output)?;
+    if let Some(steps) = arguments.time_steps {
+        return time(&recipe, steps as usize, arguments);
+    }
+    let output = arguments.output.as_deref().context("expected --output FILE, the model to write")?;
+    let summary_file = output.with_extension("training.json");
+    for file in [output, &summary_file] {
+        files::check_writable(file)?;
+    }
     let dataset = files::load_dataset(&arguments.data.data_dir)?;
     if let Some(notice) = recipe.backend.notice() {
         console::note(format_args!("note: {notice}"));
     }
     let checkpoint_dir =
-        arguments.checkpoint_dir.clone().unwrap_or_else(|| arguments.output.with_extension("checkpoints"));
+        arguments.checkpoint_dir.clone().unwrap_or_else(|| output.with_extension("checkpoints"));
     interrupt::listen()?;
     let trained = train_or_explain(&recipe, &dataset.train, &checkpoint_dir, arguments.resume)?;
 
@@ -45,38 +52,50 @@ pub(crate) fn run(arguments: &Train) -> anyhow::Result<()> {
     let verified = verify_stage(&graph, Stage::Float)
         .context("the exported model breaks a rule of its stage; this is a defect of onnx2int")?;
     check_export(&trained, verified, &dataset.train)?;
-    files::write_model(&arguments.output, verified)?;
+    files::write_model(output, verified)?;
 
     let test: Vec<usize> = (0..dataset.test.len()).collect();
     let fraction = trained.accuracy(&dataset.test, &test).unwrap_or_default();
-    let accuracy = Accuracy::of((fraction * test.len() as f64).round() as usize, test.len());
+    let correct = (fraction * test.len() as f64).round() as usize;
+    let accuracy = Accuracy::of(correct, test.len());
+    let images = recipe.subset.unwrap_or(dataset.train.split().training.len());
+    let summary = summary::summary(&trained, images / recipe.batch_size, correct, test.len())?;
+    files::write(&summary_file, &summary)?;
     console::print(format_args!(
         "test accuracy {:.2} % (95 % interval {:.2} to {:.2})",
         100.0 * accuracy.fraction,
         100.0 * accuracy.low,
         100.0 * accuracy.high
     ))?;
-    console::note(format_args!("wrote {:?}", arguments.output));
+    console::note(format_args!("wrote {output:?} and {summary_file:?}"));
     Ok(())
 }
 
-fn recipe(arguments: &Train) -> anyhow::Result<Recipe> {
-    let base = if arguments.quick { Recipe::quick() } else { Recipe::default() };
-    let normalization = Normalization::new(
-        arguments.mean.unwrap_or(base.normalization.mean),
-        arguments.std.unwrap_or(base.normalization.std),
-    )?;
-    Ok(Recipe {
-        epochs: arguments.epochs.map_or(base.epochs, |epochs| epochs as usize),
-        seed: arguments.seed,
-        backend: match arguments.backend {
-            TrainingBackend::Flex => Backend::Flex,
-            TrainingBackend::Ndarray => Backend::NdArray,
-        },
-        normalization,
-        subset: arguments.subset.map_or(base.subset, |images| Some(images as usize)),
-        ..base
-    })
+/// Says what steps of the recipe take.
+fn time(recipe: &Recipe, steps: usize, arguments: &Train) -> anyhow::Result<()> {
+    /// Says nothing, so that printing is not timed, and listens for Ctrl-C.
+    struct Quiet;
+
+    impl Observer for Quiet {
+        fn cancelled(&mut self) -> bool {
+            interrupt::asked()
+        }
+    }
+
+    let dataset = files::load_dataset(&arguments.data.data_dir)?;
+    interrupt::listen()?;
+    let seconds = match time_steps(recipe, &dataset.train, steps, &mut Quiet) {
+        Err(TrainingError::Interrupted { .. }) => {
+            return Err(Interrupted("interrupted; nothing was written".to_owned()).into());
+        }
+        seconds => seconds?,
+    };
+    let line = serde_json::json!({
+        "batch_size": recipe.batch_size,
+        "threads": onnx2int_training::threads(),
+        "seconds": seconds,
+    });
+    Ok(console::print(line)?)
 }
 
 fn train_or_explain(
