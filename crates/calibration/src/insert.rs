@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 
 use onnx2int_dataset::Normalization;
+use onnx2int_graph::scales::{Parameters, activation_parameters, weight_limit, weight_scales};
 use onnx2int_graph::{
     Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata,
 };
 
 use crate::observe::Observed;
-use crate::parameters::weight_limit;
 use crate::plan::{Layer, Plan, tensor};
-use crate::{
-    CalibrationError, Parameters, Quantized, QuantizedTensor, Settings, activation_parameters, weight_scales,
-};
+use crate::{CalibrationError, Quantized, QuantizedTensor, Settings};
 
 pub(crate) fn insert(
     graph: &Graph,

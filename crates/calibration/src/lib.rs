@@ -18,7 +18,6 @@
 mod error;
 mod insert;
 mod observe;
-mod parameters;
 mod plan;
 
 use onnx2int_dataset::{Images, Normalization};
@@ -26,7 +25,6 @@ use onnx2int_graph::{Graph, Verified};
 use serde::Serialize;
 
 pub use error::{CalibrationError, Unsupported};
-pub use parameters::{Parameters, activation_parameters, weight_scales};
 
 /// Settings of [`quantize`].
 #[derive(Clone, Copy, Debug)]

@@ -138,6 +138,15 @@ pub(crate) struct RecipeOptions {
     /// Turn images by up to this many degrees each way
     #[arg(long, value_name = "DEGREES")]
     pub(crate) max_rotation: Option<f64>,
+    /// Make the last N epochs with weights and activations rounded as the quantizer will round them
+    #[arg(long, value_name = "N")]
+    pub(crate) qat_epochs: Option<u32>,
+    /// Bits of a weight in these epochs, 2 to 8, as `quantize --weight-bits` [default: 8]
+    #[arg(long, value_name = "BITS", requires = "qat_epochs")]
+    pub(crate) weight_bits: Option<u32>,
+    /// Bits of a multiplier in these epochs, 2 to 23, as `transform scale-out --mantissa-bits` [default: 23]
+    #[arg(long, value_name = "BITS", requires = "qat_epochs")]
+    pub(crate) mantissa_bits: Option<u32>,
     /// Subtracted from pixel/255 [default: 33/255; the classic value is 0.1307]
     #[arg(long)]
     pub(crate) mean: Option<f32>,

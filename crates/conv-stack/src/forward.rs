@@ -136,9 +136,9 @@ impl LayerPass<'_> {
             for (block, (upper, lower)) in sums.enumerate() {
                 let winners = &mut winners[(block * shape.height + row) * shape.width..][..shape.width];
                 if layer.pool {
-                    pool([upper, lower], outputs, winners);
+                    pool([upper, lower], self.packed.scale, outputs, winners);
                 } else {
-                    rectify(upper, outputs, winners);
+                    rectify(upper, self.packed.scale, outputs, winners);
                 }
                 match &mut target {
                     Target::Padded(input, next) => {

@@ -39,7 +39,7 @@
 //! let parameters = vec![0.01; stack.parameters()];
 //! let images = vec![1.0; 3 * stack.input().elements()];
 //! let mut tape = Tape::default();
-//! let outputs = stack.forward(&parameters, &images, &mut tape);
+//! let outputs = stack.forward(&parameters, None, &images, &mut tape);
 //! assert_eq!(outputs.len(), 3 * 16 * 14 * 14);
 //! // For the loss `outputs.iter().sum()`:
 //! let gradients = stack.backward(&parameters, &vec![1.0; outputs.len()], &mut tape);

@@ -17,10 +17,12 @@ pub(crate) struct PackedLayer {
     pub(crate) for_gradients: Vec<[Block; 9]>,
     /// `[filters]`, filled up to whole blocks.
     pub(crate) bias: Vec<f32>,
+    /// The step of the outputs, where they are rounded.
+    pub(crate) scale: Option<f32>,
 }
 
 impl Packed {
-    pub(crate) fn new(stack: &Stack, parameters: &[f32], arch: Arch) -> Self {
+    pub(crate) fn new(stack: &Stack, parameters: &[f32], scales: Option<&[f32]>, arch: Arch) -> Self {
         let group = 2 * arch.dispatch(Lanes);
         let layers = stack.layers.iter().enumerate().map(|(index, layer)| {
             let own = &parameters[layer.parameters..][..layer.weights() + layer.filters];
@@ -31,6 +33,7 @@ impl Packed {
                 for_values: for_values(layer, weights, group),
                 for_gradients: if index == 0 { Vec::new() } else { for_gradients(layer, weights) },
                 bias: filled,
+                scale: scales.map(|scales| scales[index]),
             }
         });
         Self { layers: layers.collect() }

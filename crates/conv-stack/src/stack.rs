@@ -182,15 +182,27 @@ impl Stack {
 
     /// The outputs for a batch of images; the tape keeps what [`Stack::backward`] needs.
     ///
+    /// With `scales`, one a layer and above 0, each output is rounded to the nearest of
+    /// `0, scale, ..., 255 * scale`, half to even: what an 8-bit quantizer does to it. Gradients then
+    /// pass through the rounding and stop where an output is above the last step, the
+    /// straight-through estimator of quantization-aware training.
+    ///
     /// # Panics
-    /// If `parameters` or `images` are not of the stack's sizes.
-    pub fn forward(&self, parameters: &[f32], images: &[f32], tape: &mut Tape) -> Vec<f32> {
+    /// If `parameters`, `scales` or `images` are not of the stack's sizes.
+    pub fn forward(
+        &self,
+        parameters: &[f32],
+        scales: Option<&[f32]>,
+        images: &[f32],
+        tape: &mut Tape,
+    ) -> Vec<f32> {
         assert_eq!(parameters.len(), self.parameters(), "parameters of the stack");
+        assert!(scales.is_none_or(|scales| scales.len() == self.layers.len()), "a scale for each layer");
         let input = self.input().elements();
         assert_eq!(images.len() % input, 0, "whole images of {input} elements");
         let mut outputs = vec![0.0; images.len() / input * self.output().elements()];
         let arch = Arch::new();
-        let packed = Packed::new(self, parameters, arch);
+        let packed = Packed::new(self, parameters, scales, arch);
         tape.fit(self, images.len() / input);
         tape.groups
             .par_iter_mut()
@@ -212,7 +224,7 @@ impl Stack {
         let output = self.output().elements();
         assert_eq!(output_gradients.len(), tape.images * output, "a gradient for each output of the pass");
         let arch = Arch::new();
-        let packed = Packed::new(self, parameters, arch);
+        let packed = Packed::new(self, parameters, None, arch);
         tape.groups.par_iter_mut().zip(output_gradients.par_chunks(GROUP * output)).for_each(
             |(group, output_gradients)| {
                 arch.dispatch(BackwardGroup { stack: self, packed: &packed, output_gradients, group });

@@ -160,7 +160,7 @@ proptest! {
         let mut tape = Tape::default();
         // Twice: what one pass leaves on the tape must not show in the next.
         for _ in 0..2 {
-            let found = stack.forward(&parameters, &images, &mut tape);
+            let found = stack.forward(&parameters, None, &images, &mut tape);
             prop_assert!(difference(&found, &outputs) < 1e-5, "outputs {}", difference(&found, &outputs));
             let found = stack.backward(&parameters, &gradients, &mut tape);
             prop_assert!(difference(&found, &sums) < 1e-4, "gradients {}", difference(&found, &sums));
@@ -178,7 +178,7 @@ fn gradients_are_the_slopes_of_the_values() {
     let coefficients = numbers(3, 3 * stack.output().elements());
     let mut tape = Tape::default();
     let mut loss = |parameters: &[f32]| -> f64 {
-        let outputs = stack.forward(parameters, &images, &mut tape);
+        let outputs = stack.forward(parameters, None, &images, &mut tape);
         outputs.iter().zip(&coefficients).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     // Small enough that next to no output changes its winner, large enough for f32.
@@ -191,7 +191,7 @@ fn gradients_are_the_slopes_of_the_values() {
         moved[index] -= 2.0 * step;
         slopes.push((above - loss(&moved)) / f64::from(2.0 * step));
     }
-    stack.forward(&parameters, &images, &mut tape);
+    stack.forward(&parameters, None, &images, &mut tape);
     let gradients = stack.backward(&parameters, &coefficients, &mut tape);
     assert!(difference(&gradients, &slopes) < 0.02, "{}", difference(&gradients, &slopes));
 }
@@ -204,10 +204,10 @@ fn a_tape_serves_batches_and_stacks_of_any_size() {
     let mut tape = Tape::default();
     for (stack, batch) in [(&small, 30), (&small, 2), (&large, 9), (&small, 17)] {
         let (parameters, images) = (numbers(4, stack.parameters()), numbers(5, batch * shape.elements()));
-        let outputs = stack.forward(&parameters, &images, &mut tape);
+        let outputs = stack.forward(&parameters, None, &images, &mut tape);
         let gradients = stack.backward(&parameters, &outputs, &mut tape);
         let mut fresh = Tape::default();
-        assert_eq!(stack.forward(&parameters, &images, &mut fresh), outputs);
+        assert_eq!(stack.forward(&parameters, None, &images, &mut fresh), outputs);
         assert_eq!(stack.backward(&parameters, &outputs, &mut fresh), gradients);
     }
 }
@@ -222,7 +222,7 @@ fn sums_do_not_depend_on_the_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be had");
         pool.install(|| {
             let mut tape = Tape::default();
-            let outputs = stack.forward(&parameters, &images, &mut tape);
+            let outputs = stack.forward(&parameters, None, &images, &mut tape);
             let gradients = stack.backward(&parameters, &outputs, &mut tape);
             (outputs, gradients)
         })

@@ -106,6 +106,7 @@ pub mod metadata;
 pub mod movement;
 mod op;
 pub mod range;
+pub mod scales;
 pub mod shape_values;
 mod stage;
 pub mod targets;

@@ -1,6 +1,6 @@
 //! The convolutional front as one operator of burn.
 //!
-//! burn's own operators compute the same from the same modules; [`Front`] hands the parameters of
+//! burn's own operators compute the same from the same parameters; [`Front`] hands the parameters of
 //! all convolutions to [`onnx2int_conv_stack`] and registers its backward pass with burn's automatic
 //! differentiation. Nothing of the network is known here but its convolutions, so that the file and
 //! that crate could be a crate of burn's.
@@ -13,7 +13,6 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Autodiff, Flex};
-use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, TensorData};
 use onnx2int_conv_stack::{Shape, Stack, Tape};
 
@@ -33,19 +32,22 @@ impl Front {
     }
 
     /// The activations `[batch, filters, height, width]` behind the last convolution, its ReLU and
-    /// its pooling. `convolutions` are those of the stack, each with a bias.
-    pub(crate) fn forward(&self, images: Tensor<4>, convolutions: &[Conv2d]) -> Tensor<4> {
+    /// its pooling. `convolutions` are weights and bias of each one of the stack; where there are
+    /// `scales`, one a convolution, its outputs are rounded to 256 steps of it.
+    pub(crate) fn forward(
+        &self,
+        images: Tensor<4>,
+        convolutions: Vec<(Tensor<4>, Tensor<1>)>,
+        scales: Option<&[f32]>,
+    ) -> Tensor<4> {
         let batch = images.dims()[0];
-        let parts = convolutions.iter().flat_map(|convolution| {
-            let bias = convolution.bias.as_ref().expect("convolutions of the network have a bias");
-            [convolution.weight.val().flatten(0, 3), bias.val()]
-        });
+        let parts = convolutions.into_iter().flat_map(|(weight, bias)| [weight.flatten(0, 3), bias]);
         let parameters: Tensor<1> = Tensor::cat(parts.collect(), 0);
         let images = images.into_data();
         let images = images.as_slice::<f32>().expect("every tensor of this crate is f32");
         let Shape { channels, height, width } = self.stack.output();
         let pass = |parameters: &FlexTensor, tape: &mut Tape| {
-            let outputs = self.stack.forward(elements(parameters), images, tape);
+            let outputs = self.stack.forward(elements(parameters), scales, images, tape);
             FlexTensor::from_data(TensorData::new(outputs, [batch, channels, height, width]))
         };
         let mut tape = BorrowedTape::new(&self.tapes);

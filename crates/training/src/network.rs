@@ -5,10 +5,13 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::module::{conv2d, linear};
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use onnx2int_dataset::CLASSES;
 
 use crate::front::Front;
+use crate::quantization::{Quantizers, round_activations};
 use crate::random::{Purpose, Stream};
 use crate::{Architecture, Kernels};
 
@@ -91,37 +94,105 @@ impl Network {
         }
     }
 
-    /// Log-probabilities `[batch, 10]` of normalized images `[batch, 1, 28, 28]`.
-    pub(crate) fn forward(&self, images: Tensor<4>, masks: Option<&DropoutMasks>) -> Tensor<2> {
+    /// Log-probabilities `[batch, 10]` of normalized images `[batch, 1, 28, 28]`, with weights and
+    /// activations rounded where there are quantizers.
+    pub(crate) fn forward(
+        &self,
+        images: Tensor<4>,
+        masks: Option<&DropoutMasks>,
+        quantizers: Option<&Quantizers>,
+    ) -> Tensor<2> {
+        let scales = quantizers.map(|quantizers| quantizers.activation_scales.as_slice());
+        let convolutions = self.convolution_parameters(quantizers);
         let features = match &self.front {
-            Some(front) => front.forward(images, &self.convolutions),
-            None => self.features(images),
+            Some(front) => front.forward(images, convolutions, scales),
+            None => self.features(images, convolutions, scales, &mut |_| ()),
         };
-        let mut x: Tensor<2> = features.flatten(1, 3);
+        self.classify(features.flatten(1, 3), masks, quantizers, &mut |_| ())
+    }
+
+    /// The greatest activation behind each layer but the last, for normalized images. Computed by
+    /// burn's operators, which show what is between them.
+    pub(crate) fn greatest_activations(&self, images: Tensor<4>) -> Vec<f32> {
+        let mut greatest = Vec::new();
+        let mut see = |most: f32| greatest.push(most);
+        let convolutions = self.convolution_parameters(None);
+        let features = self.features(images, convolutions, None, &mut |x| see(x.max().into_scalar()));
+        self.classify(features.flatten(1, 3), None, None, &mut |x| see(x.max().into_scalar()));
+        greatest
+    }
+
+    /// Weight and bias of each convolution, as a pass uses them.
+    fn convolution_parameters(&self, quantizers: Option<&Quantizers>) -> Vec<(Tensor<4>, Tensor<1>)> {
+        let layers = self.convolutions.iter().enumerate().map(|(index, layer)| {
+            let (weight, bias) = (layer.weight.val(), bias(layer.bias.as_ref()));
+            match quantizers {
+                Some(quantizers) => quantizers.parameters(index, 0, weight, bias),
+                None => (weight, bias),
+            }
+        });
+        layers.collect()
+    }
+
+    /// What [`Front`] computes, by burn's own operators. `see` is shown what each layer makes.
+    fn features(
+        &self,
+        images: Tensor<4>,
+        convolutions: Vec<(Tensor<4>, Tensor<1>)>,
+        scales: Option<&[f32]>,
+        see: &mut dyn FnMut(Tensor<4>),
+    ) -> Tensor<4> {
+        let pool: MaxPool2d = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
+        let mut x = images;
+        let layers = convolutions.into_iter().zip(self.architecture.blueprint().convolutions);
+        for (index, ((weight, bias), layer)) in layers.enumerate() {
+            let sums = conv2d(x, weight, Some(bias), ConvOptions::new([1, 1], [1, 1], [1, 1], 1));
+            // Pooling before the ReLU: both only compare, so that they commute, and a ReLU on a
+            // quarter of the values saves time in both directions.
+            x = relu(if layer.pool { pool.forward(sums) } else { sums });
+            see(x.clone());
+            if let Some(scales) = scales {
+                x = round_activations(x, scales[index]);
+            }
+        }
+        x
+    }
+
+    /// The linear layers. `see` is shown what each but the last makes.
+    fn classify(
+        &self,
+        features: Tensor<2>,
+        masks: Option<&DropoutMasks>,
+        quantizers: Option<&Quantizers>,
+        see: &mut dyn FnMut(Tensor<2>),
+    ) -> Tensor<2> {
         let masks = masks.map(|masks| [&masks.features, &masks.hidden]);
+        let mut x = features;
         for (index, layer) in self.linear.iter().enumerate() {
+            let position = self.convolutions.len() + index;
             if index > 0 {
                 x = relu(x);
+                see(x.clone());
+                if let Some(quantizers) = quantizers {
+                    x = round_activations(x, quantizers.activation_scales[position - 1]);
+                }
             }
             if let Some(mask) = masks.and_then(|masks| masks[index].clone()) {
                 x = x * mask;
             }
-            x = layer.forward(x);
+            let (weight, bias) = (layer.weight.val(), bias(layer.bias.as_ref()));
+            let (weight, bias) = match quantizers {
+                Some(quantizers) => quantizers.parameters(position, 1, weight, bias),
+                None => (weight, bias),
+            };
+            x = linear(x, weight, Some(bias));
         }
         log_softmax(x, 1)
     }
+}
 
-    /// What [`Front`] computes, by burn's own operators.
-    fn features(&self, images: Tensor<4>) -> Tensor<4> {
-        let pool: MaxPool2d = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
-        let blueprint = self.architecture.blueprint().convolutions;
-        self.convolutions.iter().zip(blueprint).fold(images, |x, (layer, convolution)| {
-            let sums = layer.forward(x);
-            // Pooling before the ReLU: both only compare, so that they commute, and a ReLU on a
-            // quarter of the values saves time in both directions.
-            relu(if convolution.pool { pool.forward(sums) } else { sums })
-        })
-    }
+fn bias(parameter: Option<&Param<Tensor<1>>>) -> Tensor<1> {
+    parameter.expect("every layer is made with a bias").val()
 }
 
 impl DropoutMasks {

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use onnx2int_graph::metadata::Normalization;
 
 use crate::augmentation::Augmentation;
-use crate::{Architecture, TrainingError};
+use crate::{Architecture, QuantizedTraining, TrainingError};
 
 pub use crate::schedule::Schedule;
 
@@ -65,6 +65,8 @@ pub struct Recipe {
     pub max_shift: usize,
     /// Each training image is turned by up to this many degrees each way, at random.
     pub max_rotation: f64,
+    /// Rounding as the quantizer's in the last epochs; none: no rounding.
+    pub quantization: Option<QuantizedTraining>,
     /// How many images of the training part are used, evenly spread over it; none: all.
     pub subset: Option<usize>,
     /// What the network is given for a pixel.
@@ -146,6 +148,7 @@ impl Recipe {
             averaging: 0.0,
             max_shift: 0,
             max_rotation: 0.0,
+            quantization: None,
             subset: None,
             normalization: Normalization::default(),
         }
@@ -173,6 +176,7 @@ impl Recipe {
             averaging,
             max_shift,
             max_rotation,
+            quantization,
             subset,
             normalization: Normalization { mean, std },
         } = self;
@@ -191,6 +195,17 @@ impl Recipe {
             ("averaging", averaging.to_string()),
             ("max shift", max_shift.to_string()),
             ("max rotation", max_rotation.to_string()),
+            (
+                "quantized training",
+                quantization.map_or_else(
+                    || "none".to_owned(),
+                    |QuantizedTraining { epochs, weight_bits, mantissa_bits }| {
+                        format!(
+                            "the last {epochs} epochs, {weight_bits} weight bits, {mantissa_bits} mantissa bits"
+                        )
+                    },
+                ),
+            ),
             ("subset", subset.map_or_else(|| "all".to_owned(), |count| count.to_string())),
             ("mean", mean.to_string()),
             ("std", std.to_string()),
@@ -233,6 +248,15 @@ impl Recipe {
             ((0.0..1.0).contains(&self.averaging), "averaging", "a number from 0 to less than 1".to_owned()),
             (self.max_shift <= 4, "max shift", "0 to 4 pixels".to_owned()),
             ((0.0..=45.0).contains(&self.max_rotation), "max rotation", "0 to 45 degrees".to_owned()),
+            (
+                self.quantization.is_none_or(|quantization| {
+                    (1..=self.epochs).contains(&quantization.epochs)
+                        && (2..=8).contains(&quantization.weight_bits)
+                        && (2..=23).contains(&quantization.mantissa_bits)
+                }),
+                "quantized training",
+                format!("1 to {} epochs, 2 to 8 weight bits and 2 to 23 mantissa bits", self.epochs),
+            ),
             (mean.is_finite(), "mean", "a finite number".to_owned()),
             (std.is_finite() && std > 0.0, "std", "a finite number above 0".to_owned()),
         ];
@@ -275,6 +299,13 @@ mod tests {
             (Recipe { weight_decay: -1.0, ..default() }, "the recipe's weight decay is -1"),
             (Recipe { max_shift: 28, ..default() }, "the recipe's max shift is 28"),
             (Recipe { max_rotation: -1.0, ..default() }, "the recipe's max rotation is -1"),
+            (
+                Recipe {
+                    quantization: Some(QuantizedTraining { epochs: 0, weight_bits: 8, mantissa_bits: 23 }),
+                    ..default()
+                },
+                "the recipe's quantized training is the last 0 epochs",
+            ),
             (Recipe { label_smoothing: 1.0, ..default() }, "the recipe's label smoothing is 1"),
             (Recipe { averaging: f64::NAN, ..default() }, "the recipe's averaging is NaN"),
             (
@@ -305,6 +336,10 @@ mod tests {
             Recipe { averaging: 0.9, ..default() },
             Recipe { max_shift: 4, ..default() },
             Recipe { max_rotation: 9.0, ..default() },
+            Recipe {
+                quantization: Some(QuantizedTraining { epochs: 1, weight_bits: 8, mantissa_bits: 23 }),
+                ..default()
+            },
             Recipe { subset: Some(9), ..default() },
             Recipe { normalization: Normalization { mean: 0.5, std: 0.3081 }, ..default() },
             Recipe { normalization: Normalization { mean: 33.0 / 255.0, std: 0.5 }, ..default() },

@@ -5,8 +5,8 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::store::ModuleRecord;
-use burn::tensor::{Bytes, Device};
-use onnx2int_dataset::Images;
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use onnx2int_dataset::{Images, SIDE};
 use onnx2int_graph::digest::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +15,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Checkpoint, CheckpointFile};
 use crate::network::{DropoutMasks, Network};
 use crate::optimizer::AdamW;
+use crate::quantization::Quantizers;
 use crate::random::{Purpose, Stream};
 use crate::{Checkpoints, EpochSummary, Observer, Plan, Progress, Recipe, Trained, TrainingError};
 
@@ -124,6 +125,8 @@ pub fn time_steps(
     Ok(clock.ends.windows(2).map(|ends| (ends[1] - ends[0]).as_secs_f64()).collect())
 }
 
+/// Training images that the ranges of activations are observed on, as many as the quantizer takes.
+const OBSERVED: usize = 1000;
 /// Points of an epoch's curve of the loss.
 const CURVE_POINTS: usize = 50;
 
@@ -175,6 +178,7 @@ impl<'a> Run<'a> {
         stream(Purpose::Order).shuffle(&mut order);
 
         let steps = order.len() / batch_size;
+        let quantizers = self.quantizers(images, indices);
         let mut losses = Vec::with_capacity(steps);
         let start = Instant::now();
         for (done, chosen) in order.chunks_exact(batch_size).enumerate() {
@@ -186,7 +190,7 @@ impl<'a> Run<'a> {
             let masks = DropoutMasks::draw(self.recipe.architecture, &mut dropout, batch_size, &self.device);
             let overall = epochs_done * steps + done;
             let learning_rate = schedule.learning_rate(peak, overall, epochs * steps);
-            let loss = self.step(batch, &masks, learning_rate);
+            let loss = self.step(batch, &masks, quantizers.as_ref(), learning_rate);
             let step = done + 1;
             if !loss.is_finite() {
                 return Err(TrainingError::Diverged { epoch, step, loss, learning_rate: peak });
@@ -203,16 +207,43 @@ impl<'a> Run<'a> {
 
     /// Changes the weights once and gives the loss before the change: the mean negative
     /// log-probability of the right class.
-    fn step(&mut self, batch: Batch, masks: &DropoutMasks, learning_rate: f64) -> f32 {
+    fn step(
+        &mut self,
+        batch: Batch,
+        masks: &DropoutMasks,
+        quantizers: Option<&Quantizers>,
+        learning_rate: f64,
+    ) -> f32 {
         let [count, _, _, _] = batch.images.dims();
         // Taken, so that the optimizer has the only copy of each parameter and may change it in place.
         let network = self.network.take().expect("every step leaves a network");
-        let log_probabilities = network.forward(batch.images, Some(masks));
+        let log_probabilities = network.forward(batch.images, Some(masks), quantizers);
         let loss = (log_probabilities * batch.classes).sum().div_scalar(-(count as f32));
         let value = loss.clone().into_scalar();
         let gradients = GradientsParams::from_grads(loss.backward(), &network);
         self.network = Some(self.optimizer.step(learning_rate, network, gradients));
         value
+    }
+
+    /// The quantizers of the next epoch, if it is one that rounds. They cover what the network makes
+    /// of [`OBSERVED`] training images, as it is now.
+    fn quantizers(&self, images: &Images, indices: &[usize]) -> Option<Quantizers> {
+        let settings = self.recipe.quantization?;
+        if self.history.len() + settings.epochs < self.recipe.epochs {
+            return None;
+        }
+        let network = self.network().valid();
+        let device = self.recipe.backend.device();
+        let observed: Vec<usize> =
+            indices.iter().copied().step_by(indices.len().div_ceil(OBSERVED)).collect();
+        let chunks = observed.chunks(self.recipe.batch_size).map(|chosen| {
+            let pixels = images.gather_normalized(chosen, self.recipe.normalization);
+            let pixels = TensorData::new(pixels, [chosen.len(), 1, SIDE, SIDE]);
+            network.greatest_activations(Tensor::from_data(pixels, &device))
+        });
+        let greatest = chunks.reduce(|most, next| most.iter().zip(next).map(|(a, b)| a.max(b)).collect())?;
+        let input_scale = self.recipe.normalization.as_quantization().0 as f32;
+        Some(Quantizers::new(settings, input_scale, &greatest))
     }
 
     fn network(&self) -> &Network {

@@ -46,7 +46,7 @@ impl Trained {
         for chunk in indices.chunks(CHUNK) {
             let pixels = images.gather_normalized(chunk, self.recipe.normalization);
             let pixels = TensorData::new(pixels, [chunk.len(), 1, SIDE, SIDE]);
-            let answer = self.network.forward(BurnTensor::from_data(pixels, &device), None).into_data();
+            let answer = self.network.forward(BurnTensor::from_data(pixels, &device), None, None).into_data();
             answers.extend_from_slice(answer.as_slice::<f32>().expect("every tensor of this crate is f32"));
         }
         Tensor::from_vec(&[indices.len(), CLASSES], answers).expect("ten answers an image")

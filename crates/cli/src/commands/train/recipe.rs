@@ -1,7 +1,7 @@
 //! From options to a recipe.
 
 use onnx2int_graph::metadata::Normalization;
-use onnx2int_training::{Architecture, Backend, Kernels, Recipe, Schedule};
+use onnx2int_training::{Architecture, Backend, Kernels, QuantizedTraining, Recipe, Schedule};
 
 use crate::arguments::{Network, RecipeOptions, TrainingBackend, TrainingKernels, TrainingSchedule};
 
@@ -39,6 +39,14 @@ pub(super) fn recipe(options: &RecipeOptions) -> anyhow::Result<Recipe> {
         averaging: options.averaging.unwrap_or(base.averaging),
         max_shift: options.max_shift.map_or(base.max_shift, |pixels| pixels as usize),
         max_rotation: options.max_rotation.unwrap_or(base.max_rotation),
+        quantization: match options.qat_epochs {
+            Some(epochs) => Some(QuantizedTraining {
+                epochs: epochs as usize,
+                weight_bits: options.weight_bits.unwrap_or(8),
+                mantissa_bits: options.mantissa_bits.unwrap_or(23),
+            }),
+            None => base.quantization,
+        },
         subset: options.subset.map_or(base.subset, |images| Some(images as usize)),
         normalization: Normalization::new(
             options.mean.unwrap_or(base.normalization.mean),

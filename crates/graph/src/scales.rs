@@ -15,7 +15,7 @@ pub struct Parameters {
 }
 
 /// The greatest magnitude of a weight of so many bits, 2 to 8: 127 for 8, 63 for 7.
-pub(crate) fn weight_limit(bits: u32) -> f32 {
+pub fn weight_limit(bits: u32) -> f32 {
     ((1_u32 << (bits.clamp(2, 8) - 1)) - 1) as f32
 }
 
