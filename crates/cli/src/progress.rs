@@ -23,6 +23,8 @@ pub(crate) struct Progress {
 struct Lines {
     started: Instant,
     last: Instant,
+    /// What was done before this process began.
+    first: u64,
 }
 
 impl Progress {
@@ -40,7 +42,7 @@ impl Progress {
         }
         bar.set_prefix(label.clone());
         let now = Instant::now();
-        let lines = (!on_terminal).then(|| Mutex::new(Lines { started: now, last: now }));
+        let lines = (!on_terminal).then(|| Mutex::new(Lines { started: now, last: now, first: 0 }));
         Self { bar, lines, label, total, unit }
     }
 
@@ -54,6 +56,21 @@ impl Progress {
     pub(crate) fn set(&self, items: usize) {
         self.bar.set_position(items as u64);
         self.line();
+    }
+
+    /// So many were done before.
+    pub(crate) fn begin_at(&self, items: usize) {
+        let items = items as u64;
+        self.bar.set_position(items);
+        self.bar.reset_eta();
+        if let Some(lines) = &self.lines {
+            lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).first = items;
+        }
+    }
+
+    /// Writes a line above the bar.
+    pub(crate) fn note(&self, text: impl std::fmt::Display) {
+        self.bar.suspend(|| console::note(text));
     }
 
     /// What to show beside the bar.
@@ -75,11 +92,13 @@ impl Progress {
         }
         lines.last = Instant::now();
         let done = self.bar.position();
-        let rate = done as f64 / lines.started.elapsed().as_secs_f64();
+        let rate = done.saturating_sub(lines.first) as f64 / lines.started.elapsed().as_secs_f64();
+        let left = Duration::try_from_secs_f64((self.total.saturating_sub(done) as f64 / rate).round());
+        let left = left.map_or(String::new(), |left| format!(", {left:?} left"));
         let message = self.bar.message();
         let separator = if message.is_empty() { "" } else { ", " };
         console::note(format_args!(
-            "{}: {done}/{} {} ({rate:.0}/s{separator}{message})",
+            "{}: {done}/{} {} ({rate:.0}/s{separator}{message}{left})",
             self.label, self.total, self.unit
         ));
     }

@@ -26,8 +26,8 @@ pub(crate) fn rectify(
     winners: &mut [[u8; BLOCK]],
 ) {
     for ((sums, outputs), winners) in sums.iter().zip(outputs).zip(winners) {
-        for lane in 0..BLOCK {
-            (outputs.0[lane], winners[lane]) = activate(sums.0[lane], 0, scale);
+        for ((output, winner), &sum) in outputs.0.iter_mut().zip(winners).zip(&sums.0) {
+            (*output, *winner) = activate(sum, 0, scale);
         }
     }
 }
@@ -44,12 +44,12 @@ pub(crate) fn pool(
     let [upper, lower] = rows.map(|row| row.as_chunks::<2>().0);
     let sums = upper.iter().zip(lower);
     for ((outputs, winners), ([a, b], [c, d])) in outputs.iter_mut().zip(winners).zip(sums) {
-        for lane in 0..BLOCK {
+        for (lane, (output, winner)) in outputs.0.iter_mut().zip(winners).enumerate() {
             let (a, b, c, d) = (a.0[lane], b.0[lane], c.0[lane], d.0[lane]);
             let (upper, left) = if b > a { (b, 1) } else { (a, 0) };
             let (lower, right) = if d > c { (d, 3) } else { (c, 2) };
             let (best, place) = if lower > upper { (lower, right) } else { (upper, left) };
-            (outputs.0[lane], winners[lane]) = activate(best, place, scale);
+            (*output, *winner) = activate(best, place, scale);
         }
     }
 }

@@ -42,9 +42,11 @@ pub struct Layer {
 }
 
 /// Layers that fit each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Stack {
     pub(crate) layers: Vec<Geometry>,
+    /// The instructions that the passes use.
+    arch: Arch,
 }
 
 impl Block {
@@ -157,7 +159,7 @@ impl Stack {
             parameters += geometry.weights() + filters;
             geometries.push(geometry);
         }
-        Ok(Self { layers: geometries })
+        Ok(Self { layers: geometries, arch: Arch::new() })
     }
 
     /// The shape of an image.
@@ -201,7 +203,7 @@ impl Stack {
         let input = self.input().elements();
         assert_eq!(images.len() % input, 0, "whole images of {input} elements");
         let mut outputs = vec![0.0; images.len() / input * self.output().elements()];
-        let arch = Arch::new();
+        let arch = self.arch;
         let packed = Packed::new(self, parameters, scales, arch);
         tape.fit(self, images.len() / input);
         tape.groups
@@ -223,7 +225,7 @@ impl Stack {
         assert_eq!(parameters.len(), self.parameters(), "parameters of the stack");
         let output = self.output().elements();
         assert_eq!(output_gradients.len(), tape.images * output, "a gradient for each output of the pass");
-        let arch = Arch::new();
+        let arch = self.arch;
         let packed = Packed::new(self, parameters, None, arch);
         tape.groups.par_iter_mut().zip(output_gradients.par_chunks(GROUP * output)).for_each(
             |(group, output_gradients)| {
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be() {
         let input = Shape { channels: 1, height: 3, width: 5 };
-        assert_eq!(Stack::new(input, &[]), Err(StackError::NoLayer));
+        assert_eq!(Stack::new(input, &[]).err(), Some(StackError::NoLayer));
         let pooled = Layer { filters: 2, pool: true };
         let message = Stack::new(input, &[pooled, pooled]).expect_err("nothing is left").to_string();
         assert_eq!(
@@ -265,5 +267,47 @@ mod tests {
         .expect("the layers fit");
         assert_eq!(stack.parameters(), 32 * 9 + 32 + 64 * 32 * 9 + 64);
         assert_eq!(stack.output(), Shape { channels: 64, height: 14, width: 14 });
+    }
+
+    /// All that this processor has, the slowest first.
+    fn arches() -> Vec<Arch> {
+        let mut arches = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            arches.extend(pulp::x86::V3::try_new().map(Arch::V3));
+            arches.extend(pulp::x86::V4::try_new().map(Arch::V4));
+        }
+        arches.push(Arch::new());
+        arches
+    }
+
+    #[test]
+    fn every_width_of_vectors_agrees() {
+        // Extents and filters that leave a remainder at every width of tile and block.
+        for (channels, filters) in [(1, [16, 40]), (3, [5, 64]), (6, [33, 8])] {
+            let input = Shape { channels, height: 9, width: 25 };
+            let layers =
+                [Layer { filters: filters[0], pool: false }, Layer { filters: filters[1], pool: true }];
+            let mut stack = Stack::new(input, &layers).expect("the layers fit");
+            let number = |index: usize| ((index * 7919 % 1009) as f32 - 504.0) / 2048.0;
+            let parameters: Vec<f32> = (0..stack.parameters()).map(number).collect();
+            let images: Vec<f32> = (0..10 * input.elements()).map(|index| number(index + 13)).collect();
+            let mut results = Vec::new();
+            for arch in arches() {
+                stack.arch = arch;
+                let mut tape = Tape::default();
+                let outputs = stack.forward(&parameters, None, &images, &mut tape);
+                let gradients = stack.backward(&parameters, &outputs, &mut tape);
+                results.push((outputs, gradients));
+            }
+            let (outputs, gradients) = &results[0];
+            let largest = |values: &[f32]| values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            for (other_outputs, other_gradients) in &results[1..] {
+                for (values, others) in [(outputs, other_outputs), (gradients, other_gradients)] {
+                    let differences: Vec<f32> = values.iter().zip(others).map(|(a, b)| a - b).collect();
+                    assert!(largest(&differences) <= 1e-5 * largest(values), "{channels} channels");
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,8 @@ pub struct Tape {
     pub(crate) groups: Vec<Group>,
     /// Images of the last forward pass.
     pub(crate) images: usize,
-    stack: Option<Stack>,
+    /// Of the stack that there is room for.
+    layers: Vec<Geometry>,
 }
 
 /// The share of one task.
@@ -49,8 +50,8 @@ impl Image {
 impl Tape {
     /// Makes room for a batch, and no more where there is room already.
     pub(crate) fn fit(&mut self, stack: &Stack, images: usize) {
-        if self.stack.as_ref() != Some(stack) {
-            *self = Self { stack: Some(stack.clone()), ..Self::default() };
+        if self.layers != stack.layers {
+            *self = Self { layers: stack.layers.clone(), ..Self::default() };
         }
         self.images = images;
         self.groups.resize_with(images.div_ceil(GROUP), Group::default);

@@ -32,7 +32,7 @@ impl Average {
     /// leaves of the past. Early on the past is short and the weights are far off, so that the decay
     /// grows with the steps.
     pub(crate) fn update(&mut self, network: &Network, decay: f64, step: usize) {
-        if step % INTERVAL != 0 {
+        if !step.is_multiple_of(INTERVAL) {
             return;
         }
         let decay = decay.min((1.0 + step as f64) / (10.0 + step as f64)).powi(INTERVAL as i32);

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn moved_images_are_normalized_alike() {
-        let recipe = Recipe { max_shift: 1, ..Recipe::default() };
+        let recipe = Recipe { max_shift: 1, max_rotation: 5.0, ..Recipe::default() };
         let (pixels, _) = batch(&recipe);
         let background = recipe.normalization.apply(0);
         assert!(pixels[PIXELS..].iter().all(|&pixel| (pixel - background).abs() < 1e-6));

@@ -20,7 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dataset", &["graph", "whole-file"]),
     ("runtimes", &["graph", "onnx-format", "interpreter"]),
     ("calibration", &["graph", "runtimes", "dataset"]),
-    ("training", &["graph", "dataset", "whole-file"]),
+    ("conv-stack", &[]),
+    ("training", &["conv-stack", "graph", "dataset", "whole-file"]),
     ("evaluation", &["graph", "runtimes", "dataset"]),
     (
         "cli",
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Packages that only these crates may use, so that nothing else depends on their types.
 const CONFINED: &[(&str, &[&str])] = &[
     ("burn", &["training"]),
+    ("pulp", &["conv-stack"]),
     ("tract-onnx", &["runtimes"]),
     ("prost", &["onnx-format"]),
     ("mnist", &["dataset"]),

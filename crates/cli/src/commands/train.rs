@@ -123,8 +123,8 @@ fn train_or_explain(
 /// Shows the run, and listens for Ctrl-C.
 #[derive(Default)]
 struct Screen {
-    plan: Option<Plan>,
-    progress: Option<Progress>,
+    shown: Option<(Plan, Progress)>,
+    accuracy: Option<f64>,
 }
 
 impl Observer for Screen {
@@ -136,29 +136,33 @@ impl Observer for Screen {
         if plan.epochs_done > 0 {
             console::note(format_args!("going on after epoch {}", plan.epochs_done));
         }
-        self.plan = Some(*plan);
+        let progress = Progress::new("training", plan.epochs * plan.steps_per_epoch, "steps");
+        progress.begin_at(plan.epochs_done * plan.steps_per_epoch);
+        self.shown = Some((*plan, progress));
     }
 
     fn stepped(&mut self, step: &Step) {
-        let Some(plan) = &self.plan else { return };
-        let progress = self.progress.get_or_insert_with(|| {
-            Progress::new(format!("epoch {}/{}", step.epoch, plan.epochs), plan.steps_per_epoch, "steps")
-        });
-        progress.message(format!("loss {:.4}, {:.0} images/s", step.loss, step.images_per_second));
-        progress.set(step.step);
+        let Some((plan, progress)) = &self.shown else { return };
+        let accuracy =
+            self.accuracy.map_or(String::new(), |accuracy| format!(", accuracy {:.2} %", 100.0 * accuracy));
+        progress.message(format!(
+            "epoch {}/{}, loss {:.4}{accuracy}, {:.0} images/s",
+            step.epoch, plan.epochs, step.loss, step.images_per_second
+        ));
+        progress.set((step.epoch - 1) * plan.steps_per_epoch + step.step);
     }
 
     fn finished_epoch(&mut self, summary: &EpochSummary) {
-        self.progress = None;
-        let epochs = self.plan.map_or(0, |plan| plan.epochs);
+        let Some((plan, progress)) = &self.shown else { return };
         let accuracy = match summary.validation_accuracy {
             Some(accuracy) => format!("validation accuracy {:.2} %", 100.0 * accuracy),
             None => "no validation images".to_owned(),
         };
-        console::note(format_args!(
-            "epoch {}/{epochs}: loss {:.4}, {accuracy}",
-            summary.epoch, summary.training_loss
+        progress.note(format_args!(
+            "epoch {}/{}: loss {:.4}, {accuracy}",
+            summary.epoch, plan.epochs, summary.training_loss
         ));
+        self.accuracy = summary.validation_accuracy;
     }
 
     fn cancelled(&mut self) -> bool {
