@@ -77,11 +77,6 @@ pub(crate) struct Train {
     /// The float model to write; a summary of the training goes beside it, with the extension .training.json
     #[arg(long, value_name = "FILE", required_unless_present_any = ["print_recipe", "time_steps"])]
     pub(crate) output: Option<PathBuf>,
-    #[command(
-        flatten,
-        next_help_heading = "Recipe [default: chosen on the validation images, for each network]"
-    )]
-    pub(crate) recipe: RecipeOptions,
     /// Folder for a checkpoint after each epoch [default: OUTPUT with the extension .checkpoints]
     #[arg(long, value_name = "DIR")]
     pub(crate) checkpoint_dir: Option<PathBuf>,
@@ -94,6 +89,8 @@ pub(crate) struct Train {
     /// Print what each of N steps takes, as a line of JSON, and stop; nothing is written
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) time_steps: Option<u32>,
+    #[command(flatten, next_help_heading = "Recipe (what is not given is the network's own)")]
+    pub(crate) recipe: RecipeOptions,
 }
 
 /// What decides the trained weights.
