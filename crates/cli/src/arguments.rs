@@ -421,6 +421,9 @@ pub(crate) struct Report {
     /// Folder with models/, scores/ and records/, as `cargo xtask run-all` leaves it
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Show how the float model was trained: the file that `train` wrote beside it (.training.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) training: Option<PathBuf>,
 }
 
 #[cfg(test)]

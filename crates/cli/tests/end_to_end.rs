@@ -337,6 +337,16 @@ fn bad_input_is_told_in_one_message() {
 
     let message = folder.fail(&["report", "--dir", "."]);
     assert!(message.contains("run-all"), "{message}");
+    let trainings = [
+        (r#"{"format": "onnx2int training 1", "epochs": [{"epoch""#, "not valid JSON of schema"),
+        (r#"{"format": "onnx2int training 9"}"#, "expected \"onnx2int training 1\""),
+        (r#"{"schema": "onnx2int-score/2"}"#, "missing field `format`"),
+    ];
+    for (text, expected) in trainings {
+        fs::write(folder.path("odd.training.json"), text).unwrap();
+        let message = folder.fail(&["report", "--dir", ".", "--training", "odd.training.json"]);
+        assert!(message.contains("odd.training.json") && message.contains(expected), "{message}");
+    }
 }
 
 /// A .npy file of version 1.0, as numpy writes it but for the padding.

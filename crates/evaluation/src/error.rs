@@ -149,6 +149,16 @@ pub enum EvaluationError {
         /// What is there.
         found: String,
     },
+    /// A training file with numbers that no training has.
+    #[error("the training file: expected {expected} as {entry}, found {found}; train anew")]
+    DamagedTraining {
+        /// Which entry, and of which epoch.
+        entry: String,
+        /// What may stand there.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
     /// Two scores that say nothing about each other.
     #[error(
         "{score:?} and {reference:?} were scored on different images or classes ({difference}); \

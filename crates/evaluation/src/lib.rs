@@ -12,6 +12,7 @@
 //!   explains.
 //! - [`trace`] runs a model and digests every inner integer tensor image by image, so that two runtimes, or a runtime
 //!   and a simulation of hardware, can be compared in every bit; [`tensor_values`] gives the elements where they differ.
+//! - [`Training`] is how the float network was trained, as `onnx2int train` tells it.
 //! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
 //!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
 //!
@@ -31,6 +32,7 @@ mod score;
 mod score_file;
 mod timing;
 mod trace;
+mod training;
 
 pub use accuracy::{Accuracy, wilson_interval};
 pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
@@ -48,3 +50,4 @@ pub use timing::{TIMING_SCHEMA, Timing, TimingEntry};
 pub use trace::{
     LeftOut, TRACE_SCHEMA, TensorValues, Trace, TracedTensor, VALUES_SCHEMA, tensor_values, trace,
 };
+pub use training::{TestAccuracy, Training, TrainingEpoch};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use onnx2int_evaluation::{
     EvaluationError, Logits, NoteRecord, PairedTest, Report, ReportInputs, RescaleBound, Score, ScoredModel,
-    SiteRecord, StageInput, TransformRecord, render,
+    SiteRecord, StageInput, TestAccuracy, Training, TrainingEpoch, TransformRecord, render,
 };
 use onnx2int_graph::{DType, Dim, GemmAttributes, Graph, GraphEditor, Op, Tensor, TensorType};
 
@@ -126,8 +126,31 @@ fn inputs<'a>(stages: &'a [StageInput<'a>]) -> ReportInputs<'a> {
             RescaleBound { layer: "conv1".to_owned(), errors: vec![0.001, 0.25, 0.1 + 0.2] },
             RescaleBound { layer: "fc1".to_owned(), errors: vec![1e-5] },
         ],
+        training: Some(training()),
         parameters: pairs(&[("epochs", "5"), ("seed", "1")]),
         versions: pairs(&[("onnx2int", "0.1.0"), ("burn", "0.22.1")]),
+    }
+}
+
+/// Three epochs whose losses fall by a factor, then stay within noise.
+fn training() -> Training {
+    let loss = |part: usize| 2.3 * 0.9_f64.powi(part as i32).max(0.03) * (1.0 + 0.2 * (part % 3) as f64);
+    let epochs = (0..3).map(|index| {
+        let losses: Vec<f64> = (20 * index..20 * (index + 1)).map(loss).collect();
+        TrainingEpoch {
+            epoch: index + 1,
+            training_loss: losses.iter().sum::<f64>() / 20.0,
+            validation_accuracy: [Some(0.9), Some(0.987_654), None][index],
+            losses,
+        }
+    });
+    Training {
+        recipe: BTreeMap::from(
+            [("epochs", "3"), ("network", "a|b")].map(|(a, b)| (a.to_owned(), b.to_owned())),
+        ),
+        steps_per_epoch: 1_040,
+        epochs: epochs.collect(),
+        test_accuracy: TestAccuracy { correct: 5, images: 6 },
     }
 }
 
@@ -186,6 +209,37 @@ fn as_markdown() {
     Lost are the images that only the other is right on, gained those that only this row is right on.
     If both were equally good, each of them would be a toss of a coin; p is how often chance alone parts them so far (McNemar's test, two-sided mid-p), and 0.05 or more is called noise.
     An interval is of one accuracy by itself: whether two of them overlap says little about models that were scored on the same images.
+
+    ## Training
+
+    Recipe: epochs 3, network a\|b.
+
+    | epoch | mean loss | validation accuracy |
+    | ---: | ---: | ---: |
+    | 1 | 1.20 | 90.00 % |
+    | 2 | 0.155 | 98.77 % |
+    | 3 | 0.0835 | - |
+
+    On the test images the trained network, before its export, was right on 5 of 6, 83.33 % [43.65, 96.99].
+
+    ```text
+    training loss, logarithmic
+       5 ┤
+         │  ▄
+       2 ┤▀▀ █▄▄
+         │      ▀▄▄▄
+       1 ┤          █▀▀▄
+     0.5 ┤             ▀▀▀▄ ▄
+         │                 ▀ ▀▄▄▄
+         │                       █▄▀▄
+     0.2 ┤                          ▀▀▀▀▄ ▄
+         │                              ▀▀ █▄▄
+     0.1 ┤                                 ▀  ▀▄▀▀▄▀▀▄▀▀▄▄▀▀▄▀▀▄▀▀▄▄▀▄▄▀▀▄▀▀
+    0.05 ┤
+         └─────────────────────┴─────────────────────┴─────────────────────┴
+         0                     1                     2                     3
+                                                       epochs of 1,040 steps
+    ```
 
     ## Files and sizes
 
@@ -370,6 +424,29 @@ fn a_long_list_of_changed_images_is_cut_in_markdown_and_whole_in_json() {
 }
 
 #[test]
+fn a_training_that_is_not_known_has_no_section() {
+    let mut report = report();
+    report.training = None;
+    assert!(!render::markdown(&report).contains("Training"));
+    let text = render::json(&report);
+    assert_eq!(Report::from_json(&text).unwrap(), report);
+    // As reports were written before there was this entry.
+    assert_eq!(Report::from_json(&text.replace("  \"training\": null,\n", "")).unwrap(), report);
+}
+
+#[test]
+fn of_a_long_training_the_last_epochs_are_shown() {
+    let mut report = report();
+    let training = report.training.as_mut().unwrap();
+    let epoch = training.epochs[0].clone();
+    training.epochs = (1..=1_234).map(|number| TrainingEpoch { epoch: number, ..epoch.clone() }).collect();
+    let text = render::markdown(&report);
+    assert!(!text.contains("\n| 1184 | ") && text.contains("\n| 1185 | "), "{text}");
+    assert!(text.contains("the last 50 of 1,234 epochs"), "{text}");
+    assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);
+}
+
+#[test]
 fn names_cannot_break_the_page() {
     let mut report = report();
     report.parameters.insert("title".to_owned(), "a|b\n# <i>".to_owned());
@@ -401,6 +478,13 @@ fn what_cannot_be_reported_is_refused() {
     not_a_number.transforms[0].sites[0].notes[0].value = f64::NAN;
     let message = Report::assemble(not_a_number).unwrap_err().to_string();
     assert!(message.contains("\"logit scale\" of node \"fc\""), "{message}");
+    let mut diverged = inputs(&stages);
+    diverged.training.as_mut().unwrap().epochs[1].losses[0] = f64::INFINITY;
+    let message = Report::assemble(diverged).unwrap_err().to_string();
+    assert!(message.contains("losses of epoch 2, found inf"), "{message}");
+    let damaged = render::json(&report()).replace("\"images\": 6\n    }", "\"images\": 0\n    }");
+    let message = Report::from_json(&damaged).unwrap_err().to_string();
+    assert!(message.contains("as test_accuracy, found 5 of 0"), "{message}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The steps of the MNIST pipeline: what each one calls, reads and writes.
 //!
 //! ```text
-//! train -> quantize -> sanitize -> ... -> scale-out        models/*.onnx, records/*.json
+//! train -> quantize -> sanitize -> ... -> scale-out        models/*.onnx, records/*.json, models/*.training.json
 //!            each of these -> evaluate-<stage>             scores/*.json, scores/*.logits.bin
 //!                              all of them -> report       report.json, report.md, table.txt
 //! ```
@@ -71,6 +71,11 @@ pub(crate) fn run_dir(quick: bool) -> &'static str {
 /// The file of a stage.
 pub(crate) fn model_path(quick: bool, stage: Stage) -> String {
     format!("{}/models/{}", run_dir(quick), stage.file_name(STEM))
+}
+
+/// What `onnx2int train` tells of its work, beside its model.
+pub(crate) fn training_path(quick: bool) -> String {
+    model_path(quick, Stage::Float).replace(".onnx", ".training.json")
 }
 
 /// The score of a stage.
@@ -227,11 +232,12 @@ fn make(
         let checkpoints = format!("{}/checkpoints/{}", run_dir(settings.quick), &key[..12]);
         let mut arguments = train_arguments(settings);
         arguments.extend(words(&["--checkpoint-dir", &checkpoints]));
+        let outputs = vec![output, training_path(settings.quick)];
         return Step {
             resume: Some("--resume"),
             code: Code::Recipe,
             parameters: recipe.clone(),
-            ..Step::new(stage.made_by(), stage, arguments, data_files.to_vec(), vec![output])
+            ..Step::new(stage.made_by(), stage, arguments, data_files.to_vec(), outputs)
         };
     };
     let model = model_path(settings.quick, previous);
@@ -284,9 +290,12 @@ fn report(quick: bool) -> Step {
     inputs.extend(Stage::ALL.into_iter().flat_map(|stage| score_files(quick, stage)));
     inputs.extend(Stage::ALL.into_iter().filter_map(|stage| record_path(quick, stage)));
     inputs.push(run_description_path(quick));
+    let training = training_path(quick);
+    let arguments = words(&["report", "--dir", dir, "--training", &training]);
+    inputs.push(training);
     let table = table_path(quick);
     let outputs = vec![format!("{dir}/report.json"), format!("{dir}/report.md"), table.clone()];
-    let step = Step::new("report", Stage::ScaleOut, words(&["report", "--dir", dir]), inputs, outputs);
+    let step = Step::new("report", Stage::ScaleOut, arguments, inputs, outputs);
     Step { captured: Some(table), ..step }
 }
 
@@ -372,7 +381,10 @@ mod tests {
                  reports/mnist/scores/folded.json"
             )
         );
-        assert_eq!(line(&settings(), "report"), "report --dir reports/mnist");
+        assert_eq!(
+            line(&settings(), "report"),
+            format!("report --dir reports/mnist --training {models}.training.json")
+        );
         let train = line(&Settings { epochs: Some(3), quick: true, ..settings() }, "train");
         let expected = "train --data-dir data/mnist --seed 1 --epochs 3 --quick --output \
                         reports/mnist-quick/models/mnist_cnn.onnx --checkpoint-dir reports/mnist-quick/checkpoints/";
@@ -398,7 +410,7 @@ mod tests {
             }
             // What a command is told to read is what its stamp watches.
             for (flag, value) in parameters_of(&step.arguments) {
-                if matches!(flag.as_str(), "--model" | "--reference" | "--previous") {
+                if matches!(flag.as_str(), "--model" | "--reference" | "--previous" | "--training") {
                     assert!(step.inputs.iter().any(|input| value == *input), "{} {flag} {value}", step.name);
                 }
             }

@@ -44,7 +44,10 @@ fi
 case "$command" in train) log="train $seed $epochs";; esac
 { echo "$log"; cat "$model"; } > "$output"
 echo "$log" > "$record"
-case "$command" in evaluate) echo logits > "${output%.json}.logits.bin";; esac
+case "$command" in
+    evaluate) echo logits > "${output%.json}.logits.bin";;
+    train) echo losses > "${output%.onnx}.training.json";;
+esac
 "#;
 
 struct Repository(TempDir);
@@ -151,6 +154,9 @@ fn what_is_missing_or_spoilt_is_made_anew() {
     let reason = repository.open(settings()).unwrap().first_out_of_date().unwrap().unwrap();
     assert_eq!(reason, "fold-op-scales: output mnist_cnn_folded.onnx is not what this step wrote");
     assert_eq!(repository.run(settings(), Force::Nothing).unwrap(), ["fold-op-scales"]);
+
+    fs::remove_file(repository.path("reports/mnist/models/mnist_cnn.training.json")).unwrap();
+    assert_eq!(repository.run(settings(), Force::Nothing).unwrap(), ["train"]);
 
     fs::remove_file(repository.path("reports/mnist/scores/float.json")).unwrap();
     assert_eq!(repository.run(settings(), Force::Nothing).unwrap(), ["evaluate-float"]);

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use onnx2int_evaluation::{Report, ReportInputs, RescaleBound, Score, StageInput, TransformRecord, render};
+use onnx2int_evaluation::{
+    Report, ReportInputs, RescaleBound, Score, StageInput, Training, TransformRecord, render,
+};
 use onnx2int_graph::Stage;
 use serde_json::Value;
 
@@ -15,6 +17,7 @@ use crate::{console, files};
 
 pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
     let dir = &arguments.dir;
+    let training = arguments.training.as_deref().map(training).transpose()?;
     let stem = stem(&dir.join("models"))?;
     let mut models = Vec::new();
     for stage in Stage::ALL {
@@ -36,6 +39,7 @@ pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
         stages: &stages,
         rescale_bounds: rescale_bounds(&transforms),
         transforms,
+        training,
         parameters: parameters(dir)?,
         versions: versions(),
     })
@@ -45,6 +49,12 @@ pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
     console::print(render::terminal(&report))?;
     console::note(format_args!("wrote report.json and report.md to {dir:?}"));
     Ok(())
+}
+
+/// What `onnx2int train` told of its work.
+fn training(path: &Path) -> anyhow::Result<Training> {
+    Training::from_json(&files::read_text(path)?)
+        .with_context(|| format!("cannot read the training {path:?}"))
 }
 
 /// The name that the model files share: that of the one `<stem>_quantized.onnx`.

@@ -1,9 +1,19 @@
 //! The same files from the same input, whatever the number of threads, on a network that was not trained.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use crate::binary::{self, Folder, stage_file};
 use crate::network;
+
+/// What a training tells of itself, as `train` writes it.
+const TRAINING: &str = r#"{
+    "format": "onnx2int training 1",
+    "recipe": {"recipe version": "2", "epochs": "1"},
+    "steps_per_epoch": 430,
+    "epochs": [{"epoch": 1, "training_loss": 0.3, "validation_accuracy": 0.97, "losses": [0.7, 0.1, 0.1]}],
+    "test_accuracy": {"correct": 98, "images": 107}
+}"#;
 
 /// Every file that quantize, the transforms, lower, evaluate and report write, by its path.
 fn pipeline(threads: &str) -> BTreeMap<String, Vec<u8>> {
@@ -43,15 +53,17 @@ fn pipeline(threads: &str) -> BTreeMap<String, Vec<u8>> {
         run(&arguments);
         previous = Some(output);
     }
-    folder.succeed(&["report", "--dir", "."]);
+    fs::write(folder.path("training.json"), TRAINING).unwrap();
+    folder.succeed(&["report", "--dir", ".", "--training", "training.json"]);
+    assert!(folder.read("report.md").contains("\n## Training\n\nRecipe: epochs 1, recipe version 2.\n"));
     folder.files()
 }
 
 #[test]
 fn files_are_the_same_in_every_run_and_on_any_number_of_threads() {
     let first = pipeline("1");
-    // Ten models, eight more from lower, eight records, four scores of two files, two reports.
-    assert_eq!(first.len(), 10 + 8 + 8 + 4 * 2 + 2, "{:?}", first.keys());
+    // Ten models, eight more from lower, eight records, four scores of two files, the training, two reports.
+    assert_eq!(first.len(), 10 + 8 + 8 + 4 * 2 + 1 + 2, "{:?}", first.keys());
     for threads in ["2", "3"] {
         let again = pipeline(threads);
         assert!(first.keys().eq(again.keys()), "other files on {threads} threads: {:?}", again.keys());

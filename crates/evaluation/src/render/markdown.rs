@@ -7,6 +7,7 @@ use super::numbers::{
     thousands, units,
 };
 use super::table::{Table, escape};
+use super::training::training;
 use crate::{ChangedImage, Confusion, Flip, Margin, PairedTest, Report, RescaleBound, StageRow};
 
 /// A page that lists more changed images than this is no longer read; the JSON has them all.
@@ -18,6 +19,7 @@ pub fn markdown(report: &Report) -> String {
     let sections = [
         ("Stages", stages(report)),
         ("Images lost and gained", paired_tests(report)),
+        ("Training", report.training.as_ref().map(training).unwrap_or_default()),
         ("Files and sizes", files(report)),
         ("Operators", counts(report, "operator", |row| &row.census.operators)),
         ("Tensors by element type", counts(report, "type", |row| &row.census.tensors)),

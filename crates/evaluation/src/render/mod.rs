@@ -1,10 +1,12 @@
 //! What a [`crate::Report`] looks like, one file a form. Each reads the report and nothing else.
 
+mod curve;
 mod json;
 mod markdown;
 mod numbers;
 mod table;
 mod terminal;
+mod training;
 
 pub use json::json;
 pub use markdown::markdown;

@@ -8,7 +8,7 @@ use super::{
     Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, Report, RescaleBound, StageRow,
     TransformRecord,
 };
-use crate::{EvaluationError, Score, compare};
+use crate::{EvaluationError, Score, Training, compare};
 
 /// One model of a report.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub struct ReportInputs<'a> {
     pub transforms: Vec<TransformRecord>,
     /// How far each rescale can be off.
     pub rescale_bounds: Vec<RescaleBound>,
+    /// How the float model was trained, where that is known.
+    pub training: Option<Training>,
     /// The parameters that the models were made with.
     pub parameters: BTreeMap<String, String>,
     /// Versions of this software and of what it rests on.
@@ -45,12 +47,14 @@ impl Report {
     ///
     /// # Errors
     /// [`EvaluationError::NoScores`], [`EvaluationError::DuplicateRow`],
-    /// [`EvaluationError::NotComparable`] if the models were scored on different images, or
-    /// [`EvaluationError::NotReportable`] for a number of a transform that JSON cannot hold.
+    /// [`EvaluationError::NotComparable`] if the models were scored on different images,
+    /// [`EvaluationError::NotReportable`] for a number of a transform that JSON cannot hold, or
+    /// [`EvaluationError::DamagedTraining`] for a training that no file tells of.
     pub fn assemble(inputs: ReportInputs<'_>) -> Result<Self, EvaluationError> {
         let first = inputs.stages.first().ok_or(EvaluationError::NoScores)?.score;
         refuse_duplicates(inputs.stages)?;
         refuse_non_finite(&inputs)?;
+        inputs.training.iter().try_for_each(Training::check)?;
         let float = inputs.stages.iter().map(|input| input.score).find(|s| s.stage == Some(Stage::Float));
         let mut stages = Vec::with_capacity(inputs.stages.len());
         let mut changed_images = Vec::new();
@@ -83,6 +87,7 @@ impl Report {
             changed_images,
             transforms: inputs.transforms,
             rescale_bounds: inputs.rescale_bounds,
+            training: inputs.training,
             parameters: inputs.parameters,
             versions: inputs.versions,
         })

@@ -15,7 +15,7 @@ pub use census::Census;
 pub use records::{NoteRecord, RescaleBound, SiteRecord, TransformRecord};
 
 use crate::json_text::from_json;
-use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, PairedTest};
+use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, PairedTest, Training};
 
 /// Everything that a renderer shows. [`Report::assemble`] makes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,8 @@ pub struct Report {
     pub transforms: Vec<TransformRecord>,
     /// How far each rescale can be off.
     pub rescale_bounds: Vec<RescaleBound>,
+    /// How the float model was trained, where that is known.
+    pub training: Option<Training>,
     /// The parameters that the models were made with.
     pub parameters: BTreeMap<String, String>,
     /// Versions of this software and of what it rests on.
@@ -138,8 +140,10 @@ impl Report {
     /// Parses `report.json`, as [`crate::render::json`] writes it.
     ///
     /// # Errors
-    /// [`EvaluationError::Schema`] or [`EvaluationError::Json`].
+    /// [`EvaluationError::Schema`], [`EvaluationError::Json`] or [`EvaluationError::DamagedTraining`].
     pub fn from_json(text: &str) -> Result<Self, EvaluationError> {
-        from_json("report", Self::SCHEMA, text)
+        let report: Self = from_json("report", Self::SCHEMA, text)?;
+        report.training.iter().try_for_each(Training::check)?;
+        Ok(report)
     }
 }

@@ -152,6 +152,9 @@ impl Arena {
             remove_file(&results.join("report.json"))?;
         }
         if from == Stage::Float {
+            if files_too {
+                remove_file(&self.folder.path().join(pipeline::training_path(QUICK)))?;
+            }
             remove_folder(&results.join("checkpoints"))?;
         }
         Ok(())
