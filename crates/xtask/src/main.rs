@@ -1,10 +1,11 @@
 //! What needs cargo or the repository: the whole MNIST pipeline, its cross-check against other runtimes, and what kills
 //! do to it.
 //!
-//! `cargo xtask run-all`, `conform`, `prove` and `faults`; the libraries' work is done by the binary `onnx2int`, which this
+//! `cargo xtask run-all`, `conform`, `prove`, `bench` and `faults`; the libraries' work is done by the binary `onnx2int`, which this
 //! one builds and calls.
 
 mod atomic_file;
+mod bench;
 mod cargo;
 mod conform;
 mod console;
@@ -66,6 +67,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Measure our speed against that of others, by turns (needs Python with venv and pip); nothing is asserted
+    Bench(bench::Options),
     /// Kill run-all and `lower` at random moments, go on, and compare every file with an undisturbed run's
     #[cfg(unix)]
     Faults {
@@ -159,6 +162,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             conform::conform(root, &options, interrupt)
         }
         Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
+        Task::Bench(options) => bench::run(&root, options, &interrupt),
         #[cfg(unix)]
         Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),
         Task::Torture { arguments } => cargo::torture(arguments, &interrupt),

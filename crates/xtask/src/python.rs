@@ -1,4 +1,4 @@
-//! The Python that the cross-checks run in.
+//! The Python that the cross-checks and the benchmarks run in.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,15 +8,26 @@ use anyhow::{Context, bail};
 use crate::console::say;
 use crate::process::{self, Interrupt, Stdout};
 
-/// The interpreter of the environment that `scripts/setup_venv.sh` makes.
+/// The interpreter of the environment that `scripts/setup_venv.sh` makes for the cross-checks.
 pub(crate) fn python(root: &Path, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
-    let script = "scripts/setup_venv.sh";
+    environment(root, &[], interrupt)
+}
+
+/// The interpreter of the environment that has PyTorch as well.
+pub(crate) fn with_pytorch(root: &Path, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
+    environment(root, &["--bench"], interrupt)
+}
+
+fn environment(root: &Path, arguments: &[&str], interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
+    let line = [&["scripts/setup_venv.sh"], arguments].concat();
+    let script = line.join(" ");
     say(format_args!("$ {script}"));
     let mut command = Command::new("bash");
-    let finished = process::run(command.arg(script).current_dir(root), Stdout::Captured, interrupt)?;
+    let finished = process::run(command.args(line).current_dir(root), Stdout::Captured, interrupt)?;
     if !finished.status.success() {
         bail!(
-            "{script} could not make the Python environment ({}); its message is above, and nothing was checked",
+            "{script} could not make the Python environment ({}); its message is above, and nothing was checked or \
+             measured",
             finished.status
         );
     }

@@ -40,19 +40,23 @@ pub(crate) fn record(path: &Path, step: &str, command: String, finished: &Finish
     let mut timing = read
         .filter(|timing| timing.schema == SCHEMA)
         .unwrap_or_else(|| Timing { schema: SCHEMA.to_owned(), entries: Vec::new() });
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let entry = Entry {
         step: step.to_owned(),
         seconds: (finished.elapsed.as_secs_f64() * 1e3).round() / 1e3,
         peak_memory_bytes: (finished.peak_memory > 0).then_some(finished.peak_memory),
         command,
-        timestamp: rfc3339(since_1970.as_secs()),
+        timestamp: now(),
     };
     match timing.entries.iter_mut().find(|earlier| earlier.step == step) {
         Some(earlier) => *earlier = entry,
         None => timing.entries.push(entry),
     }
     atomic_file::write(path, &serde_json::to_vec_pretty(&timing)?)
+}
+
+/// This moment as RFC 3339 in UTC.
+pub(crate) fn now() -> String {
+    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
 /// The moment so many seconds after 1970 as `2026-01-02T03:04:05Z`.

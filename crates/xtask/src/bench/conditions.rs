@@ -1,0 +1,85 @@
+//! What a measurement was made on.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bench, Options};
+use crate::timing;
+
+/// Without these, a number of seconds says nothing.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Conditions {
+    /// The command that measured.
+    pub command: String,
+    /// When it ended, as RFC 3339 in UTC.
+    pub timestamp: String,
+    pub processor: String,
+    pub cores: usize,
+    /// Of each side.
+    pub threads: u16,
+    /// The commit, as git describes it.
+    pub onnx2int: String,
+    pub pytorch: String,
+}
+
+const UNKNOWN: &str = "unknown";
+
+impl Conditions {
+    /// Those of this moment.
+    pub(crate) fn new(bench: &Bench<'_>, options: &Options, pytorch: String) -> Self {
+        let processor = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| model_name(&text));
+        Self {
+            command: options.command(),
+            timestamp: timing::now(),
+            processor: processor.unwrap_or_else(|| UNKNOWN.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: options.threads,
+            onnx2int: describe_commit(bench.root).unwrap_or_else(|| UNKNOWN.to_owned()),
+            pytorch,
+        }
+    }
+
+    /// In one line, for the report.
+    pub(crate) fn line(&self) -> String {
+        let Self { command: _, timestamp, processor, cores, threads, onnx2int, pytorch } = self;
+        let plural =
+            |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        format!(
+            "{processor}, {}; each side on {}; onnx2int {onnx2int}, PyTorch {pytorch}; {timestamp}",
+            plural(*cores, "core"),
+            plural(usize::from(*threads), "thread")
+        )
+    }
+}
+
+/// The processor in Linux's `/proc/cpuinfo`; not all processors tell.
+fn model_name(text: &str) -> Option<String> {
+    let (_, name) =
+        text.lines().find_map(|line| line.split_once(':').filter(|(key, _)| key.trim() == "model name"))?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// The commit, and whether files differ from it; none where there is no git or no repository.
+fn describe_commit(root: &Path) -> Option<String> {
+    let mut command = Command::new("git");
+    let output =
+        command.args(["describe", "--always", "--tags", "--dirty"]).current_dir(root).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !commit.is_empty()).then_some(commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_is_named_where_the_system_tells() {
+        let text = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC 9R14: 2\nflags : fpu\n";
+        assert_eq!(model_name(text).as_deref(), Some("AMD EPYC 9R14: 2"));
+        assert_eq!(model_name("processor\t: 0\nFeatures\t: fp asimd\n"), None);
+        assert_eq!(model_name("model name\t: \n"), None);
+    }
+}
