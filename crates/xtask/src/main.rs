@@ -17,6 +17,7 @@ mod pipeline;
 mod process;
 mod proof;
 mod python;
+mod run;
 mod runner;
 mod stamp;
 mod timing;
@@ -34,6 +35,7 @@ use crate::conform::Options;
 use crate::console::complain;
 use crate::pipeline::Settings;
 use crate::process::{Interrupt, Interrupted};
+use crate::run::Run;
 use crate::runner::Force;
 
 fn main() -> ExitCode {
@@ -63,9 +65,8 @@ enum Task {
     /// Certify the integer stages, check the certificates by independent means, and try to refute them (needs Python
     /// with venv and pip)
     Prove {
-        /// Prove the files of `run-all --quick`
-        #[arg(long)]
-        quick: bool,
+        #[command(flatten)]
+        run: Run,
     },
     /// Measure our speed against that of others, by turns (needs Python with venv and pip); nothing is asserted
     Bench(bench::Options),
@@ -90,9 +91,8 @@ enum Task {
 
 #[derive(Args)]
 struct Conform {
-    /// Compare the files of `run-all --quick`
-    #[arg(long, conflicts_with = "onnx_node_tests")]
-    quick: bool,
+    #[command(flatten)]
+    run: Run,
     /// Only these stages; the report is conform/part.md then
     #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
     stage: Vec<Stage>,
@@ -100,7 +100,7 @@ struct Conform {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     images: Option<u16>,
     /// Instead, run the onnx package's own tests of single operators and compare with the committed list
-    #[arg(long, conflicts_with_all = ["stage", "images"])]
+    #[arg(long, conflicts_with_all = ["stage", "images", "quick"])]
     onnx_node_tests: bool,
     /// Write the list of passed and excluded node tests anew
     #[arg(long, requires = "onnx_node_tests")]
@@ -109,9 +109,8 @@ struct Conform {
 
 #[derive(Args)]
 struct RunAll {
-    /// A short training on a subset, for a quick check; results go to reports/mnist-quick
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    run: Run,
     /// Epochs of training instead of the recipe's
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     epochs: Option<u32>,
@@ -141,7 +140,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.task {
         Task::RunAll(options) => {
             let settings = Settings {
-                quick: options.quick,
+                run: options.run,
                 seed: options.seed,
                 epochs: options.epochs,
                 mantissa_bits: options.mantissa_bits,
@@ -157,11 +156,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Task::Conform(Conform { onnx_node_tests: true, bless, .. }) => {
             node_tests::run(&root, *bless, &interrupt)
         }
-        Task::Conform(Conform { quick, stage, images, .. }) => {
-            let options = Options { quick: *quick, stages: stage.clone(), images: images.map(usize::from) };
+        Task::Conform(Conform { run, stage, images, .. }) => {
+            let options = Options { run: *run, stages: stage.clone(), images: images.map(usize::from) };
             conform::conform(root, &options, interrupt)
         }
-        Task::Prove { quick } => proof::run(&root, *quick, &interrupt),
+        Task::Prove { run } => proof::run(&root, *run, &interrupt),
         Task::Bench(options) => bench::run(&root, options, &interrupt),
         #[cfg(unix)]
         Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),

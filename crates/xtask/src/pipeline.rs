@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::digest;
+use crate::run::Run;
 
 /// Where MNIST is.
 pub(crate) const DATA_DIR: &str = "data/mnist";
@@ -32,8 +33,9 @@ const CALIBRATION_SAMPLES: u32 = 1000;
 /// What a user can choose about the whole run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Settings {
-    /// A short training on a subset.
-    pub quick: bool,
+    /// What is trained, and for how long.
+    #[serde(flatten)]
+    pub run: Run,
     /// The seed of the training.
     pub seed: u64,
     /// Epochs instead of the recipe's.
@@ -45,11 +47,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// The command that makes what is out of date under these settings, and nothing else.
     pub(crate) fn command(&self) -> String {
-        let Self { quick, seed, epochs, mantissa_bits } = self;
-        let mut command = "cargo xtask run-all".to_owned();
-        if *quick {
-            command.push_str(" --quick");
-        }
+        let Self { run, seed, epochs, mantissa_bits } = self;
+        let mut command = run.command();
         if *seed != DEFAULT_SEED {
             command.push_str(&format!(" --seed {seed}"));
         }
@@ -63,37 +62,32 @@ impl Settings {
     }
 }
 
-/// The folder of a quick or a full run's results; the two never share one.
-pub(crate) fn run_dir(quick: bool) -> &'static str {
-    if quick { "reports/mnist-quick" } else { "reports/mnist" }
-}
-
 /// The file of a stage.
-pub(crate) fn model_path(quick: bool, stage: Stage) -> String {
-    format!("{}/models/{}", run_dir(quick), stage.file_name(STEM))
+pub(crate) fn model_path(run: Run, stage: Stage) -> String {
+    format!("{}/models/{}", run.dir(), stage.file_name(STEM))
 }
 
 /// What `onnx2int train` tells of its work, beside its model.
-pub(crate) fn training_path(quick: bool) -> String {
-    model_path(quick, Stage::Float).replace(".onnx", ".training.json")
+pub(crate) fn training_path(run: Run) -> String {
+    model_path(run, Stage::Float).replace(".onnx", ".training.json")
 }
 
 /// The score of a stage.
-pub(crate) fn score_path(quick: bool, stage: Stage) -> String {
-    format!("{}/scores/{}.json", run_dir(quick), stage.name())
+pub(crate) fn score_path(run: Run, stage: Stage) -> String {
+    format!("{}/scores/{}.json", run.dir(), stage.name())
 }
 
 /// What `onnx2int evaluate` wrote for a stage: the score, and the raw outputs that belong to it.
-fn score_files(quick: bool, stage: Stage) -> [String; 2] {
-    let score = score_path(quick, stage);
+fn score_files(run: Run, stage: Stage) -> [String; 2] {
+    let score = score_path(run, stage);
     let logits = score.replace(".json", ".logits.bin");
     [score, logits]
 }
 
 /// What a transform tells of its work; the two stages before the transforms have none.
-fn record_path(quick: bool, stage: Stage) -> Option<String> {
+fn record_path(run: Run, stage: Stage) -> Option<String> {
     let is_transformed = stage > Stage::Quantized;
-    is_transformed.then(|| format!("{}/records/{}.json", run_dir(quick), stage.name()))
+    is_transformed.then(|| format!("{}/records/{}.json", run.dir(), stage.name()))
 }
 
 /// What stands for the code that makes a step's outputs.
@@ -191,8 +185,8 @@ pub(crate) fn steps(
     let data_files: Vec<String> = data.keys().cloned().collect();
     let mut steps: Vec<Step> =
         Stage::ALL.into_iter().map(|stage| make(stage, settings, recipe, data, &data_files)).collect();
-    steps.extend(Stage::ALL.into_iter().map(|stage| evaluate(stage, settings.quick, &data_files)));
-    steps.push(report(settings.quick));
+    steps.extend(Stage::ALL.into_iter().map(|stage| evaluate(stage, settings.run, &data_files)));
+    steps.push(report(settings.run));
     steps
 }
 
@@ -202,7 +196,8 @@ pub(crate) fn run_description(settings: &Settings, recipe: &Map<String, Value>, 
     let commands: Map<String, Value> =
         steps.iter().map(|step| (step.name.clone(), command(step).into())).collect();
     json!({
-        "quick": settings.quick,
+        "quick": settings.run.quick,
+        "network": settings.run.network,
         "seed": settings.seed,
         "epochs": settings.epochs,
         "mantissa_bits": settings.mantissa_bits,
@@ -213,8 +208,8 @@ pub(crate) fn run_description(settings: &Settings, recipe: &Map<String, Value>, 
 }
 
 /// The path of `run.json`.
-pub(crate) fn run_description_path(quick: bool) -> String {
-    format!("{}/run.json", run_dir(quick))
+pub(crate) fn run_description_path(run: Run) -> String {
+    format!("{}/run.json", run.dir())
 }
 
 /// The step that makes the file of a stage.
@@ -225,14 +220,14 @@ fn make(
     data: &BTreeMap<String, String>,
     data_files: &[String],
 ) -> Step {
-    let output = model_path(settings.quick, stage);
+    let output = model_path(settings.run, stage);
     let Some(previous) = stage.previous() else {
         // A folder of its own for every recipe: a checkpoint is never continued under other settings.
         let key = digest::of_bytes(json!({ "recipe": recipe, "data": data }).to_string().as_bytes());
-        let checkpoints = format!("{}/checkpoints/{}", run_dir(settings.quick), &key[..12]);
+        let checkpoints = format!("{}/checkpoints/{}", settings.run.dir(), &key[..12]);
         let mut arguments = train_arguments(settings);
         arguments.extend(words(&["--checkpoint-dir", &checkpoints]));
-        let outputs = vec![output, training_path(settings.quick)];
+        let outputs = vec![output, training_path(settings.run)];
         return Step {
             resume: Some("--resume"),
             code: Code::Recipe,
@@ -240,7 +235,7 @@ fn make(
             ..Step::new(stage.made_by(), stage, arguments, data_files.to_vec(), outputs)
         };
     };
-    let model = model_path(settings.quick, previous);
+    let model = model_path(settings.run, previous);
     let mut inputs = vec![model.clone()];
     let mut arguments;
     if stage == Stage::Quantized {
@@ -258,7 +253,7 @@ fn make(
         arguments.extend(words(&["--mantissa-bits", &bits.to_string()]));
     }
     let mut outputs = vec![output];
-    if let Some(record) = record_path(settings.quick, stage) {
+    if let Some(record) = record_path(settings.run, stage) {
         arguments.extend(words(&["--record", &record]));
         outputs.push(record);
     }
@@ -266,53 +261,51 @@ fn make(
 }
 
 /// The step that scores a stage on the test images.
-fn evaluate(stage: Stage, quick: bool, data_files: &[String]) -> Step {
-    let model = model_path(quick, stage);
-    let outputs = score_files(quick, stage);
+fn evaluate(stage: Stage, run: Run, data_files: &[String]) -> Step {
+    let model = model_path(run, stage);
+    let outputs = score_files(run, stage);
     let mut arguments = words(&["evaluate", "--model", &model, "--data-dir", DATA_DIR]);
     let mut inputs = vec![model];
     inputs.extend_from_slice(data_files);
     if let Some(stage_before) = stage.previous() {
-        let (float, previous) = (score_path(quick, Stage::Float), score_path(quick, stage_before));
+        let (float, previous) = (score_path(run, Stage::Float), score_path(run, stage_before));
         arguments.extend(words(&["--reference", &float, "--previous", &previous]));
-        inputs.extend(score_files(quick, Stage::Float));
+        inputs.extend(score_files(run, Stage::Float));
         // The stage before the second one is the first.
-        inputs.extend(score_files(quick, stage_before).into_iter().filter(|_| stage_before != Stage::Float));
+        inputs.extend(score_files(run, stage_before).into_iter().filter(|_| stage_before != Stage::Float));
     }
     arguments.extend(words(&["--output", &outputs[0]]));
     Step::new(&format!("evaluate-{}", stage.name()), stage, arguments, inputs, outputs.to_vec())
 }
 
 /// The step that puts everything together.
-fn report(quick: bool) -> Step {
-    let dir = run_dir(quick);
-    let mut inputs: Vec<String> = Stage::ALL.into_iter().map(|stage| model_path(quick, stage)).collect();
-    inputs.extend(Stage::ALL.into_iter().flat_map(|stage| score_files(quick, stage)));
-    inputs.extend(Stage::ALL.into_iter().filter_map(|stage| record_path(quick, stage)));
-    inputs.push(run_description_path(quick));
-    let training = training_path(quick);
-    let arguments = words(&["report", "--dir", dir, "--training", &training]);
+fn report(run: Run) -> Step {
+    let dir = run.dir();
+    let mut inputs: Vec<String> = Stage::ALL.into_iter().map(|stage| model_path(run, stage)).collect();
+    inputs.extend(Stage::ALL.into_iter().flat_map(|stage| score_files(run, stage)));
+    inputs.extend(Stage::ALL.into_iter().filter_map(|stage| record_path(run, stage)));
+    inputs.push(run_description_path(run));
+    let training = training_path(run);
+    let arguments = words(&["report", "--dir", &dir, "--training", &training]);
     inputs.push(training);
-    let table = table_path(quick);
+    let table = table_path(run);
     let outputs = vec![format!("{dir}/report.json"), format!("{dir}/report.md"), table.clone()];
     let step = Step::new("report", Stage::ScaleOut, arguments, inputs, outputs);
     Step { captured: Some(table), ..step }
 }
 
 /// The stage table as `onnx2int report` printed it.
-pub(crate) fn table_path(quick: bool) -> String {
-    format!("{}/table.txt", run_dir(quick))
+pub(crate) fn table_path(run: Run) -> String {
+    format!("{}/table.txt", run.dir())
 }
 
 fn train_arguments(settings: &Settings) -> Vec<String> {
-    let output = model_path(settings.quick, Stage::Float);
+    let output = model_path(settings.run, Stage::Float);
     let mut arguments = words(&["train", "--data-dir", DATA_DIR, "--seed", &settings.seed.to_string()]);
     if let Some(epochs) = settings.epochs {
         arguments.extend(words(&["--epochs", &epochs.to_string()]));
     }
-    if settings.quick {
-        arguments.extend(words(&["--quick"]));
-    }
+    arguments.extend(settings.run.options());
     arguments.extend(words(&["--output", &output]));
     arguments
 }
@@ -341,7 +334,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { quick: false, seed: 1, epochs: None, mantissa_bits: None }
+        Settings { run: Run::default(), seed: 1, epochs: None, mantissa_bits: None }
     }
 
     fn all(settings: &Settings) -> Vec<Step> {
@@ -385,7 +378,7 @@ mod tests {
             line(&settings(), "report"),
             format!("report --dir reports/mnist --training {models}.training.json")
         );
-        let train = line(&Settings { epochs: Some(3), quick: true, ..settings() }, "train");
+        let train = line(&Settings { epochs: Some(3), run: Run::QUICK, ..settings() }, "train");
         let expected = "train --data-dir data/mnist --seed 1 --epochs 3 --quick --output \
                         reports/mnist-quick/models/mnist_cnn.onnx --checkpoint-dir reports/mnist-quick/checkpoints/";
         assert!(train.starts_with(expected), "{train}");
@@ -394,7 +387,7 @@ mod tests {
     #[test]
     fn the_command_of_settings_has_what_is_not_default() {
         assert_eq!(settings().command(), "cargo xtask run-all");
-        let other = Settings { quick: true, seed: 7, epochs: Some(2), mantissa_bits: Some(8) };
+        let other = Settings { run: Run::QUICK, seed: 7, epochs: Some(2), mantissa_bits: Some(8) };
         assert_eq!(other.command(), "cargo xtask run-all --quick --seed 7 --epochs 2 --mantissa-bits 8");
     }
 

@@ -12,6 +12,7 @@ use onnx2int_graph::Stage;
 
 use crate::console::say;
 use crate::process::{self, Interrupt, Stdout};
+use crate::run::Run;
 use crate::{cargo, pipeline, python};
 
 /// The stages whose ranges prove something.
@@ -22,17 +23,16 @@ const MUTATIONS: &str = "1000";
 const SEED: &str = "1";
 
 /// Builds the binary, makes the Python environment, and proves the models of the last `run-all`.
-pub(crate) fn run(root: &Path, quick: bool, interrupt: &Interrupt) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path, run: Run, interrupt: &Interrupt) -> anyhow::Result<()> {
     for stage in STAGES {
-        let model = pipeline::model_path(quick, stage);
+        let model = pipeline::model_path(run, stage);
         if !root.join(&model).is_file() {
-            let option = if quick { " --quick" } else { "" };
-            bail!("cannot find {model:?}, which `cargo xtask run-all{option}` makes");
+            bail!("cannot find {model:?}, which `{}` makes", run.command());
         }
     }
     let tool = cargo::build(root, interrupt)?;
     let python = python::python(root, interrupt)?;
-    prove(root, &tool, &python, quick, interrupt)
+    prove(root, &tool, &python, run, interrupt)
 }
 
 /// Proves the models of the integer stages with a binary and a Python that are there already.
@@ -40,12 +40,12 @@ pub(crate) fn prove(
     root: &Path,
     tool: &Path,
     python: &Path,
-    quick: bool,
+    run: Run,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let folder = format!("{}/proof", pipeline::run_dir(quick));
+    let folder = format!("{}/proof", run.dir());
     for stage in STAGES {
-        for step in steps(&pipeline::model_path(quick, stage), &folder, stage) {
+        for step in steps(&pipeline::model_path(run, stage), &folder, stage) {
             let program = match step.program {
                 Program::Tool => tool,
                 Program::Python => python,
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn without_models_it_says_how_to_make_them() {
         let folder = tempfile::tempdir().unwrap();
-        let error = run(folder.path(), true, &Interrupt::default()).unwrap_err();
+        let error = run(folder.path(), Run::QUICK, &Interrupt::default()).unwrap_err();
         assert!(format!("{error:#}").contains("run-all --quick"), "{error:#}");
     }
 

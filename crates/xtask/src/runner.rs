@@ -52,7 +52,7 @@ pub(crate) fn run_all(
     let tool = tool.map_or_else(|| cargo::build(&root, &interrupt), Ok)?;
     let mut runner = Runner::open(root, tool, settings, interrupt)?;
     let made = runner.make(force)?;
-    let dir = pipeline::run_dir(runner.settings.quick);
+    let dir = runner.settings.run.dir();
     say(format_args!("\n{}\n", runner.table()?.trim_end()));
     say(format_args!(
         "{} of {} steps made anew in {:.1} s; {dir}/report.md has the details, {dir}/report.timing.json the times",
@@ -86,10 +86,10 @@ impl Runner {
         settings: Settings,
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
-        let stamps = root.join(pipeline::run_dir(settings.quick)).join(".stamps");
+        let stamps = root.join(settings.run.dir()).join(".stamps");
         fs::create_dir_all(&stamps).with_context(|| format!("cannot make the folder {stamps:?}"))?;
         let lock = lock(&stamps.join("lock"))?;
-        atomic_file::remove_stale(&root.join(pipeline::run_dir(settings.quick)));
+        atomic_file::remove_stale(&root.join(settings.run.dir()));
         let mut digests = Digests::open(&root, &stamps.join("digests.json"));
         let mut data = BTreeMap::new();
         for path in pipeline::data_files(&root)? {
@@ -124,7 +124,7 @@ impl Runner {
 
     /// The stage table that `onnx2int report` printed.
     pub(crate) fn table(&self) -> anyhow::Result<String> {
-        let path = pipeline::table_path(self.settings.quick);
+        let path = pipeline::table_path(self.settings.run);
         fs::read_to_string(self.root.join(&path)).with_context(|| format!("cannot read {path:?}"))
     }
 
@@ -222,7 +222,7 @@ impl Runner {
             finished.elapsed.as_secs_f64(),
             finished.peak_memory / 1_000_000
         ));
-        let path = self.root.join(pipeline::run_dir(self.settings.quick)).join("report.timing.json");
+        let path = self.root.join(self.settings.run.dir()).join("report.timing.json");
         // Without the program's path, which differs from machine to machine.
         let command = process::shell_line(Path::new(""), Path::new("onnx2int"), arguments);
         timing::record(&path, &step.name, command, finished)
@@ -230,12 +230,12 @@ impl Runner {
 
     fn describe_run(&self) -> anyhow::Result<()> {
         let description = pipeline::run_description(&self.settings, &self.recipe, &self.steps);
-        let path = self.root.join(pipeline::run_description_path(self.settings.quick));
+        let path = self.root.join(pipeline::run_description_path(self.settings.run));
         atomic_file::write_if_changed(&path, &serde_json::to_vec_pretty(&description)?)
     }
 
     fn stamp_path(&self, step: &Step) -> PathBuf {
-        let dir = self.root.join(pipeline::run_dir(self.settings.quick));
+        let dir = self.root.join(self.settings.run.dir());
         dir.join(".stamps").join(format!("{}.json", step.name))
     }
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::pipeline::Settings;
 use crate::process::{Interrupt, Interrupted};
+use crate::run::Run;
 use crate::runner::{Force, Runner};
 
 /// Writes its arguments and the model that it was given to `--output`, so that outputs depend on inputs and parameters.
@@ -107,7 +108,7 @@ fn collect(folder: &Path, found: &mut BTreeMap<PathBuf, (Vec<u8>, SystemTime)>) 
 }
 
 fn settings() -> Settings {
-    Settings { quick: false, seed: 1, epochs: None, mantissa_bits: None }
+    Settings { run: Run::default(), seed: 1, epochs: None, mantissa_bits: None }
 }
 
 #[test]
@@ -253,7 +254,7 @@ fn two_runs_at_once_are_refused_but_quick_and_full_do_not_meet() {
     let holder = repository.open(settings()).unwrap();
     let message = format!("{:#}", repository.open(settings()).err().unwrap());
     assert!(message.contains("another run is at work"), "{message}");
-    let quick = Settings { quick: true, ..settings() };
+    let quick = Settings { run: Run::QUICK, ..settings() };
     assert_eq!(repository.run(quick, Force::Nothing).unwrap().len(), 21);
     drop(holder);
     assert_eq!(repository.run(settings(), Force::Nothing).unwrap().len(), 21);

@@ -3,6 +3,7 @@
 use onnx2int_graph::Stage;
 
 use crate::pipeline::{self, DATA_DIR};
+use crate::run::Run;
 
 /// A column of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,39 +152,34 @@ impl Cell {
     }
 
     /// The header of its trace.
-    pub(crate) fn trace_path(self, quick: bool) -> String {
-        format!(
-            "{}/conform/traces/{}.{}.json",
-            pipeline::run_dir(quick),
-            self.stage.name(),
-            self.runtime.name()
-        )
+    pub(crate) fn trace_path(self, run: Run) -> String {
+        format!("{}/conform/traces/{}.{}.json", run.dir(), self.stage.name(), self.runtime.name())
     }
 
     /// The header of the elements looked at where its trace differs, or of the interpreter's (`expected`).
-    pub(crate) fn values_path(self, quick: bool, expected: bool) -> String {
+    pub(crate) fn values_path(self, run: Run, expected: bool) -> String {
         let side = if expected { "expected" } else { "found" };
-        format!("{}/conform/traces/{side}.json", pipeline::run_dir(quick))
+        format!("{}/conform/traces/{side}.json", run.dir())
     }
 
     /// The arguments that trace its images, after the program or the script.
-    pub(crate) fn trace_arguments(self, quick: bool) -> Vec<String> {
-        let mut arguments = self.arguments(quick);
+    pub(crate) fn trace_arguments(self, run: Run) -> Vec<String> {
+        let mut arguments = self.arguments(run);
         arguments.extend(pipeline::words(&["--images", &self.images.to_string()]));
-        arguments.extend(pipeline::words(&["--output", &self.trace_path(quick)]));
+        arguments.extend(pipeline::words(&["--output", &self.trace_path(run)]));
         arguments
     }
 
     /// The arguments that write the elements of some tensors for some images.
     pub(crate) fn values_arguments(
         self,
-        quick: bool,
+        run: Run,
         expected: bool,
         tensors: &[&str],
         images: &[usize],
     ) -> Vec<String> {
-        let mut arguments = self.arguments(quick);
-        arguments.extend(pipeline::words(&["--output", &self.values_path(quick, expected)]));
+        let mut arguments = self.arguments(run);
+        arguments.extend(pipeline::words(&["--output", &self.values_path(run, expected)]));
         arguments.extend(pipeline::words(&["--dump"]));
         arguments.extend(pipeline::words(tensors));
         arguments.extend(pipeline::words(&["--image"]));
@@ -191,8 +187,8 @@ impl Cell {
         arguments
     }
 
-    fn arguments(self, quick: bool) -> Vec<String> {
-        let model = pipeline::model_path(quick, self.stage);
+    fn arguments(self, run: Run) -> Vec<String> {
+        let model = pipeline::model_path(run, self.stage);
         let mut arguments =
             pipeline::words(if self.runtime.is_ours() { &["trace"] } else { &["scripts/trace_onnx.py"] });
         arguments.extend(pipeline::words(&["--model", &model, "--runtime", self.runtime.name()]));
@@ -235,13 +231,13 @@ mod tests {
     fn the_commands_are_those_of_the_documentation() {
         let cell = Cell { stage: Stage::Folded, runtime: Runtime::Tract, images: 20 };
         assert_eq!(
-            cell.trace_arguments(false).join(" "),
+            cell.trace_arguments(Run::default()).join(" "),
             "trace --model reports/mnist/models/mnist_cnn_folded.onnx --runtime tract --data-dir data/mnist \
              --images 20 --output reports/mnist/conform/traces/folded.tract.json"
         );
         let cell = Cell { runtime: Runtime::OnnxRuntimePlain, ..cell };
         assert_eq!(
-            cell.values_arguments(true, false, &["a", "b"], &[3, 17]).join(" "),
+            cell.values_arguments(Run::QUICK, false, &["a", "b"], &[3, 17]).join(" "),
             "scripts/trace_onnx.py --model reports/mnist-quick/models/mnist_cnn_folded.onnx --runtime \
              onnxruntime-plain --data-dir data/mnist --output reports/mnist-quick/conform/traces/found.json \
              --dump a b --image 3 17"

@@ -25,6 +25,7 @@ use onnx2int_graph::Stage;
 use crate::console::say;
 use crate::pipeline::{self, Settings};
 use crate::process::{self, Interrupt};
+use crate::run::Run;
 use crate::runner::Runner;
 use crate::{atomic_file, cargo, python};
 
@@ -45,8 +46,8 @@ const TEST_IMAGES: usize = 10_000;
 /// What is compared.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// The files of `run-all --quick`.
-    pub quick: bool,
+    /// Whose files.
+    pub run: Run,
     /// Only these stages; all where empty.
     pub stages: Vec<Stage>,
     /// At most so many images in each runtime.
@@ -56,7 +57,7 @@ pub(crate) struct Options {
 impl Options {
     /// The report without its extension: that of a part never takes the place of that of the whole.
     fn report(&self) -> String {
-        let dir = pipeline::run_dir(self.quick);
+        let dir = self.run.dir();
         match self.stages.is_empty() && self.images.is_none() {
             true => format!("{dir}/conformance"),
             false => format!("{dir}/conform/part"),
@@ -64,9 +65,9 @@ impl Options {
     }
 }
 
-/// Compares the results of `run-all` or of `run-all --quick` over all runtimes.
+/// Compares the results of a `run-all` over all runtimes.
 pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) -> anyhow::Result<()> {
-    let settings = settings_of_last_run(&root, options.quick)?;
+    let settings = settings_of_last_run(&root, options.run)?;
     let tool = cargo::build(&root, &interrupt)?;
     let remake = settings.command();
     let mut runner = Runner::open(root.clone(), tool.clone(), settings, interrupt.clone())?;
@@ -76,10 +77,10 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
     // First what can fail early.
     let python = python::python(&root, &interrupt)?;
     let stages = if options.stages.is_empty() { Stage::ALL.to_vec() } else { options.stages.clone() };
-    let checks = stage_checks::check(&root, &python, options.quick, &stages, &interrupt)?;
+    let checks = stage_checks::check(&root, &python, options.run, &stages, &interrupt)?;
     let check_failures = stage_checks::failures(&checks, &stages);
 
-    let matrix = Matrix { root: root.clone(), tool, python, quick: options.quick, interrupt };
+    let matrix = Matrix { root: root.clone(), tool, python, run: options.run, interrupt };
     let cells = matrix::cells(&stages, TEST_IMAGES, options.images);
     let conformance = Conformance::new(matrix.run(&cells)?, checks, check_failures);
     say(format_args!("\n{}", conformance.matrix()));
@@ -95,12 +96,10 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
 }
 
 /// The settings that the last run-all left, so that its files are not judged by others.
-fn settings_of_last_run(root: &Path, quick: bool) -> anyhow::Result<Settings> {
-    let path = pipeline::run_description_path(quick);
-    let bytes = fs::read(root.join(&path)).with_context(|| {
-        let option = if quick { " --quick" } else { "" };
-        format!("cannot read {path:?}, which `cargo xtask run-all{option}` makes")
-    })?;
+fn settings_of_last_run(root: &Path, run: Run) -> anyhow::Result<Settings> {
+    let path = pipeline::run_description_path(run);
+    let bytes = fs::read(root.join(&path))
+        .with_context(|| format!("cannot read {path:?}, which `{}` makes", run.command()))?;
     serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not the description of a run"))
 }
 
@@ -109,7 +108,7 @@ struct Matrix {
     root: PathBuf,
     tool: PathBuf,
     python: PathBuf,
-    quick: bool,
+    run: Run,
     interrupt: Interrupt,
 }
 
@@ -145,10 +144,10 @@ impl Matrix {
 
     /// The trace of a cell, or why its runtime gives none.
     fn traced(&self, cell: Cell) -> anyhow::Result<Result<Trace, String>> {
-        if let Err(reason) = self.execute(cell, &cell.trace_arguments(self.quick))? {
+        if let Err(reason) = self.execute(cell, &cell.trace_arguments(self.run))? {
             return Ok(Err(reason));
         }
-        let trace = Trace::read(&self.root.join(cell.trace_path(self.quick)))?;
+        let trace = Trace::read(&self.root.join(cell.trace_path(self.run)))?;
         if trace.header.runtime != cell.runtime.name() || trace.header.images != cell.images {
             bail!("asked for {}, found a trace of {}", cell.name(), trace.header.runtime);
         }
@@ -190,11 +189,11 @@ impl Matrix {
         for images in differing.images.chunks(at_once) {
             let mut values = Vec::new();
             for (expected, cell) in [(true, reference_cell), (false, cell)] {
-                let arguments = cell.values_arguments(self.quick, expected, &names, images);
+                let arguments = cell.values_arguments(self.run, expected, &names, images);
                 if let Err(reason) = self.execute(cell, &arguments)? {
                     bail!("{} did not write its elements again: {reason}", cell.name());
                 }
-                let path = self.root.join(cell.values_path(self.quick, expected));
+                let path = self.root.join(cell.values_path(self.run, expected));
                 values.push(Values::read(&path)?);
                 // Large, and of no use once they are counted.
                 fs::remove_file(path.with_extension("values.bin"))
@@ -235,7 +234,7 @@ mod tests {
     #[test]
     fn without_results_it_says_how_to_make_them() {
         let folder = tempfile::tempdir().unwrap();
-        let error = settings_of_last_run(folder.path(), true).unwrap_err();
+        let error = settings_of_last_run(folder.path(), Run::QUICK).unwrap_err();
         assert!(format!("{error:#}").contains("run-all --quick"), "{error:#}");
     }
 
@@ -246,7 +245,7 @@ mod tests {
         let interrupt = Interrupt::default();
         // Neither the tool nor Python: `sh` finds no script called `trace`, `false` says nothing at all.
         let (tool, python) = (PathBuf::from("sh"), PathBuf::from("false"));
-        let matrix = Matrix { root: root.path().to_owned(), tool, python, quick: true, interrupt };
+        let matrix = Matrix { root: root.path().to_owned(), tool, python, run: Run::QUICK, interrupt };
         let cells = matrix::cells(&[Stage::ScaleOut], 10, None);
         let outcomes = matrix.run(&cells).unwrap();
         assert_eq!(outcomes.len(), cells.len());
@@ -260,11 +259,11 @@ mod tests {
 
     #[test]
     fn the_report_of_a_part_does_not_replace_that_of_the_whole() {
-        let whole = Options { quick: false, stages: vec![], images: None };
+        let whole = Options { run: Run::default(), stages: vec![], images: None };
         assert_eq!(whole.report(), "reports/mnist/conformance");
         let stage = Options { stages: vec![Stage::Float], ..whole.clone() };
         assert_eq!(stage.report(), "reports/mnist/conform/part");
-        let images = Options { images: Some(10_000), quick: true, ..whole };
+        let images = Options { images: Some(10_000), run: Run::QUICK, ..whole };
         assert_eq!(images.report(), "reports/mnist-quick/conform/part");
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::console::say;
 use crate::pipeline::{self, DATA_DIR, STEM};
 use crate::process::{self, Interrupt, Stdout};
+use crate::run::Run;
 use crate::{atomic_file, digest};
 
 /// The version of the files that the script reads and prints.
@@ -34,13 +35,13 @@ struct Score {
 pub(crate) fn check(
     root: &Path,
     python: &Path,
-    quick: bool,
+    run: Run,
     stages: &[Stage],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Value> {
-    let dir = pipeline::run_dir(quick);
+    let dir = run.dir();
     let (models, ours) = (format!("{dir}/models"), format!("{dir}/conform/ours.json"));
-    let description = describe_ours(root, quick, stages)?;
+    let description = describe_ours(root, run, stages)?;
     atomic_file::write(&root.join(&ours), &serde_json::to_vec_pretty(&description)?)?;
     let names: Vec<&str> = stages.iter().map(|stage| stage.name()).collect();
     let arguments = pipeline::words(
@@ -78,15 +79,15 @@ pub(crate) fn failures(found: &Value, stages: &[Stage]) -> Vec<String> {
 }
 
 /// How many images we get right, by our scores, which must be of the models that are there.
-fn describe_ours(root: &Path, quick: bool, stages: &[Stage]) -> anyhow::Result<Value> {
+fn describe_ours(root: &Path, run: Run, stages: &[Stage]) -> anyhow::Result<Value> {
     let mut entries = Map::new();
     let mut images = None;
     for &stage in stages {
-        let path = pipeline::score_path(quick, stage);
+        let path = pipeline::score_path(run, stage);
         let bytes = fs::read(root.join(&path)).with_context(|| format!("cannot read {path:?}"))?;
         let score: Score =
             serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not a score file"))?;
-        let model = pipeline::model_path(quick, stage);
+        let model = pipeline::model_path(run, stage);
         let bytes = fs::read(root.join(&model)).with_context(|| format!("cannot read {model:?}"))?;
         if digest::of_bytes(&bytes) != score.digest {
             bail!("{path:?} is not the score of {model:?}");
@@ -122,12 +123,12 @@ mod tests {
     fn a_score_of_another_model_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: String, bytes: &[u8]| atomic_file::write(&root.path().join(path), bytes).unwrap();
-        let model = pipeline::model_path(true, Stage::Float);
+        let model = pipeline::model_path(Run::QUICK, Stage::Float);
         write(model, b"model");
         let score = |digest: &str| {
             let score = json!({ "correct": 9, "images": 10, "runtime": "tract", "digest": digest });
-            write(pipeline::score_path(true, Stage::Float), score.to_string().as_bytes());
-            describe_ours(root.path(), true, &[Stage::Float])
+            write(pipeline::score_path(Run::QUICK, Stage::Float), score.to_string().as_bytes());
+            describe_ours(root.path(), Run::QUICK, &[Stage::Float])
         };
         let ours = score(&digest::of_bytes(b"model")).unwrap();
         assert_eq!((&ours["images"], &ours["stages"]["float"]["correct"]), (&json!(10), &json!(9)));

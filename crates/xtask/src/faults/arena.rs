@@ -14,10 +14,11 @@ use tempfile::TempDir;
 use super::victim::{self, Aim, Ended};
 use crate::pipeline::{self, Settings};
 use crate::process::Interrupt;
+use crate::run::Run;
 use crate::{atomic_file, digest};
 
 /// The folder of run-all's results, below the arena's.
-const QUICK: bool = true;
+const QUICK: Run = Run::QUICK;
 
 /// The name of [`LESS_WORK`] in the arena.
 const SCRIPT: &str = "onnx2int";
@@ -102,7 +103,7 @@ impl Arena {
     }
 
     pub(super) fn results(&self) -> PathBuf {
-        self.folder.path().join(pipeline::run_dir(QUICK))
+        self.folder.path().join(QUICK.dir())
     }
 
     pub(super) fn lowered(&self) -> PathBuf {

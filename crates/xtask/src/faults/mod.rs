@@ -32,6 +32,7 @@ use crate::cargo;
 use crate::console::say;
 use crate::pipeline::{DEFAULT_SEED, Settings};
 use crate::process::Interrupt;
+use crate::run::Run;
 
 /// The names under which the two references are kept.
 const KEPT: [&str; 2] = ["kept-wide", "kept-narrow"];
@@ -77,7 +78,7 @@ pub(crate) fn faults(root: &Path, kills: usize, seed: u64, interrupt: &Interrupt
 /// The settings of the two references.
 fn settings() -> [Settings; 2] {
     [None, Some(8)].map(|mantissa_bits| Settings {
-        quick: true,
+        run: Run::QUICK,
         seed: DEFAULT_SEED,
         epochs: None,
         mantissa_bits,
