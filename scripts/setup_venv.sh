@@ -31,7 +31,7 @@ if [ "${1:-}" = --bench ]; then
     modules="numpy, onnx, torch"
     told="numpy, onnx and PyTorch, which is some gigabytes"
 fi
-[ $# -le 1 ] || fail "expected at most one argument after --bench, the folder of the environment; found $#"
+[ $# -le 1 ] || fail "expected at most one argument besides --bench, the folder of the environment; found $#"
 case "${1:-}" in
 -*) fail "expected --bench or the folder of the environment, found $1" ;;
 esac
