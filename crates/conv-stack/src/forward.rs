@@ -102,7 +102,7 @@ fn fill(layer: &Geometry, image: &[f32], padded: &mut [f32]) {
     }
 }
 
-/// A layer and what it reads.
+/// A layer with its parameters.
 struct LayerPass<'a> {
     layer: &'a Geometry,
     packed: &'a PackedLayer,

@@ -42,7 +42,7 @@
 //! let outputs = stack.forward(&parameters, None, &images, &mut tape);
 //! assert_eq!(outputs.len(), 3 * 16 * 14 * 14);
 //! // For the loss `outputs.iter().sum()`:
-//! let gradients = stack.backward(&parameters, &vec![1.0; outputs.len()], &mut tape);
+//! let gradients = stack.backward(&vec![1.0; outputs.len()], &mut tape);
 //! assert_eq!(gradients.len(), parameters.len());
 //! # Ok::<(), onnx2int_conv_stack::StackError>(())
 //! ```

@@ -4,11 +4,13 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::stack::{BLOCK, Block, Geometry, Stack};
 
-/// The parameters of every layer, made ready once a pass.
+/// The parameters of every layer, made ready once for both passes.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Packed {
     pub(crate) layers: Vec<PackedLayer>,
 }
 
+#[derive(Clone, Debug)]
 pub(crate) struct PackedLayer {
     /// For each group of filters `[9, channels, filters of the group]`; a group is two vectors of
     /// filters, and the last one may be one.

@@ -203,33 +203,32 @@ impl Stack {
         let input = self.input().elements();
         assert_eq!(images.len() % input, 0, "whole images of {input} elements");
         let mut outputs = vec![0.0; images.len() / input * self.output().elements()];
-        let arch = self.arch;
-        let packed = Packed::new(self, parameters, scales, arch);
         tape.fit(self, images.len() / input);
+        tape.packed = Packed::new(self, parameters, scales, self.arch);
+        let packed = &tape.packed;
         tape.groups
             .par_iter_mut()
             .zip(images.par_chunks(GROUP * input))
             .zip(outputs.par_chunks_mut(GROUP * self.output().elements()))
             .for_each(|((group, images), outputs)| {
-                arch.dispatch(ForwardGroup { stack: self, packed: &packed, images, outputs, group });
+                self.arch.dispatch(ForwardGroup { stack: self, packed, images, outputs, group });
             });
         outputs
     }
 
     /// The gradients of the parameters, in their layout, from those of the outputs that
-    /// [`Stack::forward`] made last with this tape and these parameters.
+    /// [`Stack::forward`] made last with this tape.
     ///
     /// # Panics
-    /// If the sizes are not those of that pass.
-    pub fn backward(&self, parameters: &[f32], output_gradients: &[f32], tape: &mut Tape) -> Vec<f32> {
-        assert_eq!(parameters.len(), self.parameters(), "parameters of the stack");
+    /// If the tape is of another stack, or the gradients are not one for each of these outputs.
+    pub fn backward(&self, output_gradients: &[f32], tape: &mut Tape) -> Vec<f32> {
         let output = self.output().elements();
+        assert!(tape.is_of(self), "a tape of this stack");
         assert_eq!(output_gradients.len(), tape.images * output, "a gradient for each output of the pass");
-        let arch = self.arch;
-        let packed = Packed::new(self, parameters, None, arch);
+        let packed = &tape.packed;
         tape.groups.par_iter_mut().zip(output_gradients.par_chunks(GROUP * output)).for_each(
             |(group, output_gradients)| {
-                arch.dispatch(BackwardGroup { stack: self, packed: &packed, output_gradients, group });
+                self.arch.dispatch(BackwardGroup { stack: self, packed, output_gradients, group });
             },
         );
         let mut gradients = vec![0.0; self.parameters()];
@@ -297,7 +296,7 @@ mod tests {
                 stack.arch = arch;
                 let mut tape = Tape::default();
                 let outputs = stack.forward(&parameters, None, &images, &mut tape);
-                let gradients = stack.backward(&parameters, &outputs, &mut tape);
+                let gradients = stack.backward(&outputs, &mut tape);
                 results.push((outputs, gradients));
             }
             let (outputs, gradients) = &results[0];

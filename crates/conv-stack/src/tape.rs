@@ -1,11 +1,15 @@
 //! What a forward pass leaves for the backward pass.
 
+use crate::pack::Packed;
 use crate::stack::{BLOCK, Block, GROUP, Geometry, Stack};
 
-/// The inner activations of a batch. Kept from step to step, it is allocated once.
+/// The inner activations of a batch, and the parameters that made them. Kept from step to step, it is
+/// allocated once.
 #[derive(Clone, Debug, Default)]
 pub struct Tape {
     pub(crate) groups: Vec<Group>,
+    /// What the last forward pass computed with.
+    pub(crate) packed: Packed,
     /// Images of the last forward pass.
     pub(crate) images: usize,
     /// Of the stack that there is room for.
@@ -48,9 +52,14 @@ impl Image {
 }
 
 impl Tape {
+    /// Whether there is room for this stack's activations, and not for those of another one.
+    pub(crate) fn is_of(&self, stack: &Stack) -> bool {
+        self.layers == stack.layers
+    }
+
     /// Makes room for a batch, and no more where there is room already.
     pub(crate) fn fit(&mut self, stack: &Stack, images: usize) {
-        if self.layers != stack.layers {
+        if !self.is_of(stack) {
             *self = Self { layers: stack.layers.clone(), ..Self::default() };
         }
         self.images = images;

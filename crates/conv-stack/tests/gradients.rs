@@ -162,7 +162,7 @@ proptest! {
         for _ in 0..2 {
             let found = stack.forward(&parameters, None, &images, &mut tape);
             prop_assert!(difference(&found, &outputs) < 1e-5, "outputs {}", difference(&found, &outputs));
-            let found = stack.backward(&parameters, &gradients, &mut tape);
+            let found = stack.backward(&gradients, &mut tape);
             prop_assert!(difference(&found, &sums) < 1e-4, "gradients {}", difference(&found, &sums));
         }
     }
@@ -192,7 +192,7 @@ fn gradients_are_the_slopes_of_the_values() {
         slopes.push((above - loss(&moved)) / f64::from(2.0 * step));
     }
     stack.forward(&parameters, None, &images, &mut tape);
-    let gradients = stack.backward(&parameters, &coefficients, &mut tape);
+    let gradients = stack.backward(&coefficients, &mut tape);
     assert!(difference(&gradients, &slopes) < 0.02, "{}", difference(&gradients, &slopes));
 }
 
@@ -205,10 +205,10 @@ fn a_tape_serves_batches_and_stacks_of_any_size() {
     for (stack, batch) in [(&small, 30), (&small, 2), (&large, 9), (&small, 17)] {
         let (parameters, images) = (numbers(4, stack.parameters()), numbers(5, batch * shape.elements()));
         let outputs = stack.forward(&parameters, None, &images, &mut tape);
-        let gradients = stack.backward(&parameters, &outputs, &mut tape);
+        let gradients = stack.backward(&outputs, &mut tape);
         let mut fresh = Tape::default();
         assert_eq!(stack.forward(&parameters, None, &images, &mut fresh), outputs);
-        assert_eq!(stack.backward(&parameters, &outputs, &mut fresh), gradients);
+        assert_eq!(stack.backward(&outputs, &mut fresh), gradients);
     }
 }
 
@@ -223,7 +223,7 @@ fn sums_do_not_depend_on_the_number_of_threads() {
         pool.install(|| {
             let mut tape = Tape::default();
             let outputs = stack.forward(&parameters, None, &images, &mut tape);
-            let gradients = stack.backward(&parameters, &outputs, &mut tape);
+            let gradients = stack.backward(&outputs, &mut tape);
             (outputs, gradients)
         })
     });

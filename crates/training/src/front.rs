@@ -65,7 +65,7 @@ impl Front {
         Tensor::from_primitive::<Autodiff<Flex>>(match step {
             OpsKind::Tracked(step) => {
                 let tape = Arc::new(Mutex::new(tape));
-                step.finish(State { stack: self.stack.clone(), parameters, tape }, outputs)
+                step.finish(State { stack: self.stack.clone(), tape }, outputs)
             }
             OpsKind::UnTracked(step) => step.finish(outputs),
         })
@@ -101,7 +101,6 @@ struct FrontBackward;
 #[derive(Clone, Debug)]
 struct State {
     stack: Arc<Stack>,
-    parameters: FlexTensor,
     tape: Arc<Mutex<BorrowedTape>>,
 }
 
@@ -109,11 +108,11 @@ impl Backward<Flex, 1> for FrontBackward {
     type State = State;
 
     fn backward(self, ops: Ops<State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let State { stack, parameters, tape } = ops.state;
+        let State { stack, tape } = ops.state;
         let outputs = gradients.consume::<Flex>(&ops.node).to_contiguous();
         let [Some(parent)] = ops.parents else { return };
         let mut tape = tape.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = stack.backward(elements(&parameters), elements(&outputs), &mut tape.tape);
+        let found = stack.backward(elements(&outputs), &mut tape.tape);
         let count = found.len();
         gradients.register::<Flex>(parent.id, FlexTensor::from_data(TensorData::new(found, [count])));
     }

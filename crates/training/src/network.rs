@@ -105,7 +105,9 @@ impl Network {
         let scales = quantizers.map(|quantizers| quantizers.activation_scales.as_slice());
         let convolutions = self.convolution_parameters(quantizers);
         let features = match &self.front {
-            Some(front) => front.forward(images, convolutions, scales),
+            Some(front) => {
+                front.forward(images, convolutions, scales.map(|scales| &scales[..self.convolutions.len()]))
+            }
             None => self.features(images, convolutions, scales, &mut |_| ()),
         };
         self.classify(features.flatten(1, 3), masks, quantizers, &mut |_| ())
@@ -228,7 +230,10 @@ fn mask(stream: &mut Stream, shape: [usize; 2], rate: u8, device: &Device) -> Te
 
 #[cfg(test)]
 mod tests {
+    use onnx2int_dataset::SIDE;
+
     use super::*;
+    use crate::QuantizedTraining;
 
     #[test]
     fn masks_drop_the_rate_and_keep_the_mean() {
@@ -254,5 +259,46 @@ mod tests {
         };
         assert_eq!(weights(4), weights(4));
         assert_ne!(weights(4), weights(5));
+    }
+
+    /// Sums of rounded factors are often equal, up to their own rounding, which differs between the
+    /// kernels: then each pools another of two equal candidates, and the gradient goes another way.
+    #[test]
+    fn fused_and_stock_kernels_agree_on_rounded_networks() {
+        let device = Device::flex().autodiff();
+        let mut stream = Stream::new(8, Purpose::Augmentation, 0);
+        let pixels: Vec<f32> = (0..9 * SIDE * SIDE).map(|_| stream.symmetric_unit()).collect();
+        let images = || Tensor::<4>::from_data(TensorData::new(pixels.clone(), [9, 1, SIDE, SIDE]), &device);
+        let coefficients: Vec<f32> = (0..9 * CLASSES).map(|_| stream.symmetric_unit()).collect();
+        let coefficients =
+            || Tensor::<2>::from_data(TensorData::new(coefficients.clone(), [9, CLASSES]), &device);
+        for architecture in Architecture::ALL {
+            let results = [Kernels::Fused, Kernels::Stock].map(|kernels| {
+                let network = Network::new(architecture, kernels, 3, &device);
+                let settings = QuantizedTraining { epochs: 1, weight_bits: 8, mantissa_bits: 23 };
+                // Half of what is seen, so that something is clipped.
+                let greatest: Vec<f32> =
+                    network.greatest_activations(images()).iter().map(|most| most / 2.0).collect();
+                let quantizers = Quantizers::new(settings, 1.0, &greatest);
+                let answers = network.forward(images(), None, Some(&quantizers));
+                let gradients = (answers.clone() * coefficients()).sum().backward();
+                let of_convolutions = network.convolutions.iter().map(|layer| {
+                    let gradient = layer.weight.val().grad(&gradients).expect("weights have a gradient");
+                    gradient.into_data().as_slice::<f32>().expect("f32").to_vec()
+                });
+                let answers = answers.into_data().as_slice::<f32>().expect("f32").to_vec();
+                (vec![answers], of_convolutions.collect::<Vec<Vec<f32>>>())
+            });
+            let [(answers, gradients), (other_answers, other_gradients)] = &results;
+            let pairs = answers.iter().zip(other_answers).chain(gradients.iter().zip(other_gradients));
+            for (values, others) in pairs {
+                let norm = |values: &mut dyn Iterator<Item = f32>| {
+                    values.map(|value| value * value).sum::<f32>().sqrt()
+                };
+                let apart = norm(&mut values.iter().zip(others).map(|(a, b)| a - b));
+                let length = norm(&mut values.iter().copied());
+                assert!(apart <= 0.05 * length, "{architecture:?}: {apart} of {length}");
+            }
+        }
     }
 }

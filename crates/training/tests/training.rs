@@ -8,8 +8,8 @@ use onnx2int_dataset::{CLASSES, Dataset, Images, PIXELS, SIDE};
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Graph, Source, Stage, Tensor, verify_stage};
 use onnx2int_training::{
-    Architecture, Backend, Checkpoints, EpochSummary, Kernels, Observer, Plan, Progress, Recipe, Trained,
-    TrainingError, train,
+    Architecture, Backend, Checkpoints, EpochSummary, Kernels, Observer, Plan, Progress, QuantizedTraining,
+    Recipe, Schedule, Trained, TrainingError, train,
 };
 
 /// The first images of the training set.
@@ -96,26 +96,39 @@ fn learns_and_tells() {
 
 #[test]
 fn a_resumed_run_ends_in_the_same_weights() {
+    assert_resumes(&recipe());
+}
+
+/// Their state is in the checkpoint as well.
+#[test]
+fn averages_and_quantizers_survive_an_interruption() {
+    let quantization = Some(QuantizedTraining { epochs: 2, weight_bits: 4, mantissa_bits: 4 });
+    assert_resumes(&Recipe { averaging: 0.9, quantization, ..recipe() });
+}
+
+/// A run of two epochs of four steps.
+#[expect(clippy::unwrap_used, reason = "a test fails by it")]
+fn assert_resumes(recipe: &Recipe) {
     let images = images(96);
-    let uninterrupted = train(&recipe(), &images, Checkpoints::None, &mut ()).unwrap();
+    let uninterrupted = train(recipe, &images, Checkpoints::None, &mut ()).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let mut recorder = Recorder { stop_after: Some(6), ..Recorder::default() };
-    let error = train(&recipe(), &images, Checkpoints::Fresh(folder.path()), &mut recorder).unwrap_err();
+    let error = train(recipe, &images, Checkpoints::Fresh(folder.path()), &mut recorder).unwrap_err();
     assert_eq!(
         error.to_string(),
         "training was interrupted in epoch 2 of 2; epoch 1 is saved and can be resumed"
     );
 
     let mut recorder = Recorder::default();
-    let resumed = train(&recipe(), &images, Checkpoints::Resume(folder.path()), &mut recorder).unwrap();
+    let resumed = train(recipe, &images, Checkpoints::Resume(folder.path()), &mut recorder).unwrap();
     assert_eq!((recorder.plans[0].epochs_done, recorder.losses.len()), (1, 4));
     assert_eq!(weights(&resumed), weights(&uninterrupted));
     assert_eq!(resumed.history(), uninterrupted.history());
 
     // A finished run is not trained again.
     let mut recorder = Recorder::default();
-    let finished = train(&recipe(), &images, Checkpoints::Resume(folder.path()), &mut recorder).unwrap();
+    let finished = train(recipe, &images, Checkpoints::Resume(folder.path()), &mut recorder).unwrap();
     assert_eq!(recorder.losses.len(), 0);
     assert_eq!(weights(&finished), weights(&uninterrupted));
 }
@@ -246,6 +259,25 @@ fn fused_and_stock_kernels_agree() {
     for architecture in Architecture::ALL {
         let fused = Recipe { architecture, kernels: Kernels::Fused, ..Recipe::default() };
         assert_same_training(&fused, &Recipe { kernels: Kernels::Stock, ..fused.clone() });
+    }
+}
+
+/// Averaging and rounding change what a run ends in.
+#[test]
+fn options_of_the_recipe_have_an_effect() {
+    let images = images(96);
+    let tiny = Recipe { architecture: Architecture::Tiny, ..recipe() };
+    let end = |recipe: &Recipe| weights(&train(recipe, &images, Checkpoints::None, &mut ()).unwrap());
+    let plain = end(&tiny);
+    let quantization = Some(QuantizedTraining { epochs: 1, weight_bits: 2, mantissa_bits: 23 });
+    for other in [
+        Recipe { averaging: 0.9, ..tiny.clone() },
+        Recipe { label_smoothing: 0.1, ..tiny.clone() },
+        Recipe { max_rotation: 20.0, ..tiny.clone() },
+        Recipe { schedule: Schedule::Cosine, ..tiny.clone() },
+        Recipe { quantization, ..tiny.clone() },
+    ] {
+        assert_ne!(end(&other), plain, "{other:?}");
     }
 }
 
