@@ -82,9 +82,10 @@ fn means(periods: &[&[f64]], columns: usize) -> Vec<f64> {
         for (position, &value) in values.iter().enumerate() {
             let start = index as f64 * columns_per_period + position as f64 * columns_per_value;
             let end = (start + columns_per_value).min(columns as f64);
-            for column in start as usize..end.ceil() as usize {
+            let (first, after) = (start as usize, end.ceil() as usize);
+            for (column, mean) in (first..after).zip(&mut means[first..]) {
                 // The part of the column that the value covers.
-                means[column] += value * (end.min(column as f64 + 1.0) - start.max(column as f64));
+                *mean += value * (end.min(column as f64 + 1.0) - start.max(column as f64));
             }
         }
     }
