@@ -9,7 +9,13 @@ const ROWS: usize = 12;
 /// The longest line.
 const WIDTH: usize = 72;
 
-/// Beyond these, numbers are drawn at the edge.
+/// The longest number on the upward axis, `0.001` or `1e-12`.
+const MARGIN: usize = 5;
+
+/// What the numbers, a space and the axis leave.
+const COLUMNS: usize = WIDTH - MARGIN - 2;
+
+/// Beyond these, numbers are drawn at the edge; theirs are the longest exponents that fit the margin.
 const SMALLEST: f64 = 1e-99;
 const LARGEST: f64 = 1e99;
 
@@ -18,31 +24,26 @@ const LARGEST: f64 = 1e99;
 ///
 /// A column is the mean over its stretch of time. 0 is at the lower edge.
 pub(super) fn log_curve(periods: &[&[f64]], value_title: &str, time_title: &str) -> Option<String> {
-    let all = || periods.iter().copied().flatten().copied().filter(|&value| value > 0.0);
-    let lowest = all().reduce(f64::min)?.clamp(SMALLEST, LARGEST);
-    let highest = all().reduce(f64::max)?.clamp(SMALLEST, LARGEST);
+    let means = means(periods, COLUMNS);
+    // The axis is for what is drawn: a single part may be far off its column's mean.
+    let drawn = || means.iter().copied().filter(|&mean| mean > 0.0);
+    let lowest = drawn().reduce(f64::min)?.clamp(SMALLEST, LARGEST);
+    let highest = drawn().reduce(f64::max)?.clamp(SMALLEST, LARGEST);
     let ticks = ticks(lowest, highest);
-    let texts: Vec<String> = ticks.iter().map(|&tick| tick_text(tick)).collect();
-    let margin = texts.iter().map(String::len).max()?;
-    let columns = WIDTH - margin - 2;
-
-    let cells = draw(means(periods, columns).into_iter().map(|mean| level(mean, &ticks)));
-    let mut labels = vec![""; ROWS];
-    for (&tick, text) in ticks.iter().zip(&texts) {
-        let label = &mut labels[level(tick, &ticks) / 2];
-        // Of several ticks in one row the lowest is told.
-        if label.is_empty() {
-            *label = text;
-        }
+    let cells = draw(means.iter().map(|&mean| level(mean, &ticks)));
+    let mut labels = vec![String::new(); ROWS];
+    // Of several ticks in one row the lowest is told.
+    for &tick in ticks.iter().rev() {
+        labels[level(tick, &ticks) / 2] = tick_text(tick);
     }
     let mut text = format!("{value_title}\n");
     for row in (0..ROWS).rev() {
         let axis = if labels[row].is_empty() { '│' } else { '┤' };
         let cells: String = cells.iter().map(|halves| cell(halves[2 * row], halves[2 * row + 1])).collect();
-        text += format!("{:>margin$} {axis}{cells}", labels[row]).trim_end();
+        text += format!("{:>MARGIN$} {axis}{cells}", labels[row]).trim_end();
         text.push('\n');
     }
-    text += &time_axis(periods.len(), columns, margin + 1);
+    text += &time_axis(periods.len());
     Some(format!("{text}{:>WIDTH$}\n", time_title))
 }
 
@@ -81,9 +82,10 @@ fn means(periods: &[&[f64]], columns: usize) -> Vec<f64> {
         for (position, &value) in values.iter().enumerate() {
             let start = index as f64 * columns_per_period + position as f64 * columns_per_value;
             let end = (start + columns_per_value).min(columns as f64);
-            for column in start as usize..end.ceil() as usize {
+            let (first, after) = (start as usize, end.ceil() as usize);
+            for (column, mean) in (first..after).zip(&mut means[first..]) {
                 // The part of the column that the value covers.
-                means[column] += value * (end.min(column as f64 + 1.0) - start.max(column as f64));
+                *mean += value * (end.min(column as f64 + 1.0) - start.max(column as f64));
             }
         }
     }
@@ -116,17 +118,18 @@ fn cell(lower: bool, upper: bool) -> char {
     }
 }
 
-/// The axis from its corner at the character `corner` on, and below it the numbers of periods that have passed.
-fn time_axis(periods: usize, columns: usize, corner: usize) -> String {
+/// The axis, and below it the numbers of periods that have passed.
+fn time_axis(periods: usize) -> String {
+    let corner = MARGIN + 1;
     let digits = periods.to_string().len();
     let steps = (0..).flat_map(|exponent| [1, 2, 5].map(|digit| digit * 10_usize.pow(exponent)));
-    let fits = |step: &usize| step * columns >= periods * (digits + 3);
+    let fits = |step: &usize| step * COLUMNS >= periods * (digits + 3);
     let step = { steps }.find(fits).unwrap_or(periods);
-    let mut axis = vec!['─'; columns + 1];
+    let mut axis = vec!['─'; COLUMNS + 1];
     axis[0] = '└';
     let mut numbers = String::new();
     for passed in (0..=periods).step_by(step) {
-        let column = columns * passed / periods;
+        let column = COLUMNS * passed / periods;
         if passed > 0 {
             axis[column] = '┴';
         }
@@ -151,20 +154,20 @@ mod tests {
         let values: Vec<f64> = (0..24).map(|step| 2.0 * 0.8_f64.powi(step)).collect();
         insta::assert_snapshot!(curve(&[&values[..12], &values[12..]]), @r"
         loss
-           2 ┤▀▀▀▄▄▄
-           1 ┤      ▀▀▄▄▄
-             │           ▀▀▀▄▄▄
-         0.5 ┤                 ▀▀▄▄▄
-             │                      ▀▀▀▄▄▄
-         0.2 ┤                            ▀▀▀▄▄
-         0.1 ┤                                 ▀▀▀▄▄▄
-             │                                       ▀▀▀▄▄▄▄
-        0.05 ┤                                              ▀▀▀▄▄▄
-             │                                                    ▀▀▀▄▄
-        0.02 ┤                                                         ▀▀▀▄▄▄
-        0.01 ┤                                                               ▀▀▀
-             └────────────────────────────────┴────────────────────────────────┴
-             0                                1                                2
+            2 ┤▀▀▀▄▄
+            1 ┤     ▀▀▀▄▄▄
+              │           ▀▀▀▄▄
+          0.5 ┤                ▀▀▀▄▄▄
+              │                      ▀▀▀▄▄
+          0.2 ┤                           ▀▀▀▄▄▄
+          0.1 ┤                                 ▀▀▀▄▄
+              │                                      ▀▀▀▄▄▄▄▄
+         0.05 ┤                                              ▀▀▄▄▄
+              │                                                   ▀▀▀▄▄▄
+         0.02 ┤                                                         ▀▀▄▄▄
+         0.01 ┤                                                              ▀▀▀
+              └───────────────────────────────┴────────────────────────────────┴
+              0                               1                                2
                                                                           epochs
         ");
     }
@@ -207,8 +210,8 @@ mod tests {
             &[0.3],
             &[0.3, 0.3],
             &[0.0, 1.0],
-            &[f64::MAX, f64::MAX, f64::from_bits(1)],
-            &[f64::from_bits(1)],
+            &[f64::MAX, f64::MAX, f64::MIN_POSITIVE],
+            &[f64::MIN_POSITIVE],
             &[1e99, 9e-99],
         ];
         for values in shapes {
