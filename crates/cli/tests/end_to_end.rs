@@ -338,9 +338,9 @@ fn bad_input_is_told_in_one_message() {
     let message = folder.fail(&["report", "--dir", "."]);
     assert!(message.contains("run-all"), "{message}");
     let trainings = [
-        (r#"{"format": "onnx2int training 1", "epochs": [{"epoch""#, "not valid JSON of schema"),
-        (r#"{"format": "onnx2int training 9"}"#, "expected \"onnx2int training 1\""),
-        (r#"{"schema": "onnx2int-score/2"}"#, "missing field `format`"),
+        (r#"{"schema": "onnx2int-training/1", "epochs": [{"epoch""#, "not valid JSON of schema"),
+        (r#"{"schema": "onnx2int-training/9"}"#, "expected \"onnx2int-training/1\""),
+        (r#"{"format": "another"}"#, "missing field `schema`"),
     ];
     for (text, expected) in trainings {
         fs::write(folder.path("odd.training.json"), text).unwrap();

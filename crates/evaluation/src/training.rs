@@ -42,8 +42,22 @@ pub struct TestAccuracy {
 }
 
 impl Training {
-    /// The format of training files.
-    pub const FORMAT: &'static str = "onnx2int training 1";
+    /// The schema of training files.
+    pub const SCHEMA: &'static str = "onnx2int-training/1";
+
+    /// The training as a file. It holds nothing that differs between two runs of a recipe.
+    pub fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct File<'a> {
+            schema: &'static str,
+            #[serde(flatten)]
+            training: &'a Training,
+        }
+        let file = File { schema: Self::SCHEMA, training: self };
+        let mut text = serde_json::to_string_pretty(&file).expect("text, numbers and lists are JSON");
+        text.push('\n');
+        text
+    }
 
     /// Parses a training file.
     ///
@@ -52,14 +66,14 @@ impl Training {
     pub fn from_json(text: &str) -> Result<Self, EvaluationError> {
         #[derive(Deserialize)]
         struct Head {
-            format: String,
+            schema: String,
         }
         const WHAT: &str = "training file";
-        let invalid = |source| EvaluationError::Json { what: WHAT, schema: Self::FORMAT, source };
-        // The format first: another version is told as such, not as a missing entry.
+        let invalid = |source| EvaluationError::Json { what: WHAT, schema: Self::SCHEMA, source };
+        // The schema first: another version is told as such, not as a missing entry.
         let head: Head = serde_json::from_str(text).map_err(invalid)?;
-        if head.format != Self::FORMAT {
-            return Err(EvaluationError::Schema { what: WHAT, expected: Self::FORMAT, found: head.format });
+        if head.schema != Self::SCHEMA {
+            return Err(EvaluationError::Schema { what: WHAT, expected: Self::SCHEMA, found: head.schema });
         }
         let training: Self = serde_json::from_str(text).map_err(invalid)?;
         training.check()?;
@@ -104,7 +118,7 @@ mod tests {
     use super::*;
 
     const FILE: &str = r#"{
-        "format": "onnx2int training 1",
+        "schema": "onnx2int-training/1",
         "recipe": {"recipe version": "2", "epochs": "2"},
         "steps_per_epoch": 6,
         "epochs": [
@@ -121,8 +135,7 @@ mod tests {
         assert_eq!(training.epochs[1].validation_accuracy, None);
         assert_eq!(training.epochs[1].losses, [0.125, 0.0]);
         assert_eq!(training.test_accuracy, TestAccuracy { correct: 9930, images: 10_000 });
-        let text = serde_json::to_string(&training).unwrap();
-        assert_eq!(serde_json::from_str::<Training>(&text).unwrap(), training);
+        assert_eq!(Training::from_json(&training.to_json()).unwrap(), training);
     }
 
     /// The message of an error and of what caused it.
@@ -134,22 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn another_file_is_told_by_its_format() {
-        let other = FILE.replace("training 1", "training 2");
+    fn another_file_is_told_by_its_schema() {
+        let other = FILE.replace("training/1", "training/2");
         assert_eq!(
             refusal(&other),
-            "the training file has schema \"onnx2int training 2\", expected \"onnx2int training 1\"; make it anew with \
+            "the training file has schema \"onnx2int-training/2\", expected \"onnx2int-training/1\"; make it anew with \
              this version"
         );
-        let no_format = refusal(r#"{"schema": "onnx2int-score/2"}"#);
-        assert!(no_format.contains("missing field `format`"), "{no_format}");
+        let score = refusal(r#"{"schema": "onnx2int-score/2"}"#);
+        assert!(score.contains("has schema \"onnx2int-score/2\""), "{score}");
     }
 
     #[test]
     fn a_file_cut_short_anywhere_is_refused() {
         for (end, _) in FILE.char_indices() {
             let message = refusal(&FILE[..end]);
-            assert!(message.contains("not valid JSON of schema \"onnx2int training 1\""), "{message}");
+            assert!(message.contains("not valid JSON of schema \"onnx2int-training/1\""), "{message}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use onnx2int_dataset::{Images, SIDE};
-use onnx2int_evaluation::Accuracy;
+use onnx2int_evaluation::{Accuracy, TestAccuracy};
 use onnx2int_graph::{Stage, Tensor, Verified, verify_stage};
 use onnx2int_runtimes::{RuntimeKind, prepare, run_parallel};
 use onnx2int_training::{
@@ -29,7 +29,9 @@ const OUTPUT_TOLERANCE: f32 = 1e-4;
 pub(crate) fn run(arguments: &Train) -> anyhow::Result<()> {
     let recipe = recipe::recipe(&arguments.recipe)?;
     if arguments.print_recipe {
-        return Ok(console::print(serde_json::to_string(&summary::settings(&recipe))?)?);
+        let settings: serde_json::Map<_, _> =
+            recipe.settings().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        return Ok(console::print(serde_json::to_string(&settings)?)?);
     }
     if let Some(steps) = arguments.time_steps {
         return time(&recipe, steps as usize, arguments);
@@ -59,8 +61,9 @@ pub(crate) fn run(arguments: &Train) -> anyhow::Result<()> {
     let correct = (fraction * test.len() as f64).round() as usize;
     let accuracy = Accuracy::of(correct, test.len());
     let images = recipe.subset.unwrap_or(dataset.train.split().training.len());
-    let summary = summary::summary(&trained, images / recipe.batch_size, correct, test.len())?;
-    files::write(&summary_file, &summary)?;
+    let test_accuracy = TestAccuracy { correct, images: test.len() };
+    let summary = summary::summary(&trained, images / recipe.batch_size, test_accuracy);
+    files::write(&summary_file, summary.as_bytes())?;
     console::print(format_args!(
         "test accuracy {:.2} % (95 % interval {:.2} to {:.2})",
         100.0 * accuracy.fraction,

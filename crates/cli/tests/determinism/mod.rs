@@ -8,7 +8,7 @@ use crate::network;
 
 /// What a training tells of itself, as `train` writes it.
 const TRAINING: &str = r#"{
-    "format": "onnx2int training 1",
+    "schema": "onnx2int-training/1",
     "recipe": {"recipe version": "2", "epochs": "1"},
     "steps_per_epoch": 430,
     "epochs": [{"epoch": 1, "training_loss": 0.3, "validation_accuracy": 0.97, "losses": [0.7, 0.1, 0.1]}],
