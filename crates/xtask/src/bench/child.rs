@@ -30,7 +30,7 @@ impl Layout {
     /// As a row of the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Contiguous => "PyTorch",
+            Self::Contiguous => "PyTorch, contiguous",
             Self::ChannelsLast => "PyTorch, channels last",
         }
     }

@@ -18,6 +18,9 @@ pub(crate) struct Conditions {
     pub timestamp: String,
     pub processor: String,
     pub cores: usize,
+    /// How many threads of others wanted to run before anything here did, over a minute; none where the system does
+    /// not tell.
+    pub load_before: Option<f64>,
     /// Of each side.
     pub threads: u16,
     /// The commit, as git describes it.
@@ -27,15 +30,33 @@ pub(crate) struct Conditions {
 
 const UNKNOWN: &str = "unknown";
 
+/// Whether others leave too few cores to compare on. PyTorch's threads (OpenMP's) wait for each other without leaving
+/// their cores, so that it loses far more than we to whatever else runs.
+pub(crate) fn is_busy(load: f64, cores: usize, threads: u16) -> bool {
+    load + f64::from(threads) > cores as f64 + 0.5
+}
+
+/// How many cores there are.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The load of the last minute.
+pub(crate) fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
 impl Conditions {
     /// Those of this moment.
     pub(crate) fn new(bench: &Bench<'_>, options: &Options, pytorch: String) -> Self {
         let processor = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| model_name(&text));
+        let load_before = bench.load_before;
         Self {
             command: options.command(),
             timestamp: timing::now(),
             processor: processor.unwrap_or_else(|| UNKNOWN.to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
+            load_before,
             threads: options.threads,
             onnx2int: describe_commit(bench.root).unwrap_or_else(|| UNKNOWN.to_owned()),
             pytorch,
@@ -44,11 +65,18 @@ impl Conditions {
 
     /// In one line, for the report.
     pub(crate) fn line(&self) -> String {
-        let Self { command: _, timestamp, processor, cores, threads, onnx2int, pytorch } = self;
+        let Self { command: _, timestamp, processor, cores, load_before, threads, onnx2int, pytorch } = self;
         let plural =
             |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        let load = match load_before {
+            Some(load) if is_busy(*load, *cores, *threads) => {
+                format!(", **busy with other work** (load {load} before)")
+            }
+            Some(load) => format!(" (load {load} before)"),
+            None => String::new(),
+        };
         format!(
-            "{processor}, {}; each side on {}; onnx2int {onnx2int}, PyTorch {pytorch}; {timestamp}",
+            "{processor}, {}{load}; each side on {}; onnx2int {onnx2int}, PyTorch {pytorch}; {timestamp}",
             plural(*cores, "core"),
             plural(usize::from(*threads), "thread")
         )
@@ -74,6 +102,29 @@ fn describe_commit(root: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_machine_is_told() {
+        let line = |load_before| {
+            let text = |text: &str| text.to_owned();
+            Conditions {
+                command: text("bench"),
+                timestamp: text("now"),
+                processor: text("A"),
+                cores: 1,
+                load_before,
+                threads: 1,
+                onnx2int: text("c1"),
+                pytorch: text("9"),
+            }
+            .line()
+        };
+        assert_eq!(line(None), "A, 1 core; each side on 1 thread; onnx2int c1, PyTorch 9; now");
+        assert!(line(Some(0.1)).starts_with("A, 1 core (load 0.1 before); "), "{}", line(Some(0.1)));
+        assert!(line(Some(6.0)).contains("**busy with other work** (load 6 before)"), "{}", line(Some(6.0)));
+        // Cores that nobody needs.
+        assert!(is_busy(6.0, 4, 2) && !is_busy(6.0, 16, 2));
+    }
 
     #[test]
     fn the_processor_is_named_where_the_system_tells() {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, value_parser};
 
-use crate::console::say;
+use crate::console::{complain, say};
 use crate::process::Interrupt;
 use crate::{cargo, python};
 
@@ -74,9 +74,17 @@ impl Options {
 
 /// Builds the binary, makes the Python environment, measures, and writes what was found.
 pub(crate) fn run(root: &Path, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    // Before a build, which is a load of our own.
+    let load_before = conditions::load();
     let tool = cargo::build(root, interrupt)?;
     let python = python::with_pytorch(root, interrupt)?;
-    Bench { root, tool, python, threads: options.threads, interrupt }.measure(options)
+    let is_busy = |&load: &f64| conditions::is_busy(load, conditions::cores(), options.threads);
+    if let Some(load) = load_before.filter(is_busy) {
+        complain(format_args!(
+            "note: the machine is busy (load {load}); the figures will not be fair to PyTorch"
+        ));
+    }
+    Bench { root, tool, python, threads: options.threads, load_before, interrupt }.measure(options)
 }
 
 /// What both kinds of measurement need.
@@ -85,6 +93,7 @@ struct Bench<'a> {
     tool: PathBuf,
     python: PathBuf,
     threads: u16,
+    load_before: Option<f64>,
     interrupt: &'a Interrupt,
 }
 
@@ -169,6 +178,7 @@ mod tests {
                 tool: shell.clone(),
                 python: shell,
                 threads: options.threads,
+                load_before: None,
                 interrupt: &interrupt,
             };
             bench.measure(&options)?;

@@ -62,6 +62,7 @@ impl Report {
                 text,
                 "{} rounds, in each of which every row has its turn with {} steps on real images; the first {} are left out, \
                  and the round's figure is the median of the others.\n\
+                 Ours has all that a step of our recipe has, the movement of its images included; PyTorch's images do not move.\n\
                  PyTorch is eager, with its fused AdamW and all images in memory as one tensor, and is taken in the faster of its \
                  two memory formats: {}.\n",
                 result.rounds, result.steps, result.warm_up, result.compared_with
@@ -180,7 +181,7 @@ mod tests {
     fn report() -> Report {
         let conditions = |command: &str| {
             json!({
-                "command": command, "timestamp": "2026-01-02T03:04:05Z", "processor": "A Processor", "cores": 2,
+                "command": command, "timestamp": "2026-01-02T03:04:05Z", "processor": "A Processor", "cores": 2, "load_before": null,
                 "threads": 1, "onnx2int": "v1-2-g3", "pytorch": "9.9.9",
             })
         };
