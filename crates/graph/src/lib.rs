@@ -48,9 +48,15 @@
 //! - **Element by element** (`Add`, `Max`, `Relu`, `Clip`, `Cast`, ...): operands broadcast as in numpy,
 //!   and have one element type. Integer `Div` truncates; since runtimes do not agree on negative
 //!   operands, a verified integer stage has none. An integer `Cast` keeps the low bits.
+//! - **Functions of one number** ([`Activation`], `PRelu`, `BatchNormalization`): in f32. Of a byte
+//!   there are 256 results, so that the integer stages look them up with `Gather`. The index of a
+//!   `Gather` in a verified integer stage is inside its axis and not negative.
+//! - **Averages** (`AveragePool`, `GlobalAveragePool`, `ReduceMean`): in f32; the order of summation is
+//!   as open as that of the layers.
 //! - **Data movement** (`Flatten`, `Reshape`, `Transpose`, `Concat`, `Slice`, ...), and `MaxPool`, which
 //!   picks: no new number comes out, so that these commute with every increasing map of the
-//!   elements, and with quantization by one scale for the tensor in particular.
+//!   elements, and with quantization by one scale for the tensor in particular. `Pad` moves as well,
+//!   but what it pads with is a number of its own.
 //!
 //! # Integers
 //!
@@ -97,6 +103,7 @@
 //!
 //! [`mod@text`] describes the text form in full, [`mod@verify`] lists the rules of the verifier.
 
+mod activation;
 pub mod digest;
 mod dtype;
 mod editor;
@@ -115,10 +122,11 @@ pub mod text;
 mod types;
 pub mod verify;
 
+pub use activation::Activation;
 pub use dtype::DType;
 pub use editor::{EditError, GraphEditor};
 pub use graph::{Graph, Node, NodeId, QuantizationAnnotation, Source, Value, ValueId};
-pub use op::{ConvAttributes, GemmAttributes, MaxPoolAttributes, Op, Pads};
+pub use op::{AveragePoolAttributes, ConvAttributes, GemmAttributes, MaxPoolAttributes, Op, Pads};
 pub use stage::{Relation, Stage};
 pub use tensor::{Array, Element, ElementCountError, Tensor};
 pub use text::ParseError;

@@ -7,7 +7,7 @@
 //! The operand order is ONNX's. An operand that ONNX calls optional is `None` in
 //! [`crate::Node::inputs`]; trailing ones may be left out.
 
-use crate::{DType, Tensor};
+use crate::{Activation, DType, Tensor};
 
 /// Zero or more cells added before and after each spatial axis.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +68,24 @@ pub struct MaxPoolAttributes {
     pub ceil_mode: bool,
 }
 
+/// Attributes of `AveragePool`; operands `(x)`, x `[N, C, spatial...]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AveragePoolAttributes {
+    /// Extent of the window along each spatial axis.
+    pub kernel_shape: Vec<usize>,
+    /// Step of the window along each spatial axis.
+    pub strides: Vec<usize>,
+    /// Padding of each spatial axis, with zeros.
+    pub pads: Pads,
+    /// Distance between window cells along each spatial axis.
+    pub dilations: Vec<usize>,
+    /// Round the output extent up instead of down.
+    pub ceil_mode: bool,
+    /// Divide by the number of cells in the padded input, not by that in the input. What a last
+    /// window has beyond the padding (`ceil_mode`) never counts.
+    pub count_include_pad: bool,
+}
+
 /// Attributes of `Gemm(a, b, c?)`: `alpha * a' * b' + beta * c`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GemmAttributes {
@@ -103,6 +121,21 @@ pub enum Op {
     MatMulInteger,
     /// Maximum over a window.
     MaxPool(MaxPoolAttributes),
+    /// Average over a window, float.
+    AveragePool(AveragePoolAttributes),
+    /// `[N, C, spatial...]` to `[N, C, 1...]`: the average of each channel, float.
+    GlobalAveragePool,
+    /// `(x, axes?)`: the average over these axes, all of them without, or with none named; float.
+    ReduceMean {
+        /// Keep the axes with extent 1.
+        keepdims: bool,
+    },
+    /// `(x, scale, bias, mean, variance)`, x `[N, C, ...]`, the others `[C]`, float:
+    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, as at inference.
+    BatchNormalization {
+        /// Keeps the divisor from 0.
+        epsilon: f32,
+    },
 
     // Quantization.
     /// `(x, scale, zero_point?)`: `saturate(round_half_even(x / scale) + zero_point)`; the result
@@ -120,6 +153,10 @@ pub enum Op {
     // Element by element, broadcasting as numpy does.
     /// `max(x, 0)`.
     Relu,
+    /// One function of each element, float.
+    Activation(Activation),
+    /// `(x, slope)`, float: `x` from 0 on, `slope * x` below; `slope` broadcasts to `x`.
+    PRelu,
     /// `(x, min?, max?)`, both bounds scalars.
     Clip,
     /// `a + b`.
@@ -178,6 +215,9 @@ pub enum Op {
     },
     /// `(x, starts, ends, axes?, steps?)`.
     Slice,
+    /// `(x, pads, value?, axes?)`: cells of `value`, 0 without, added around `x`. `pads` has the number
+    /// before the first index of each of the axes, then those after the last one; none is negative.
+    Pad,
     /// `(x, axes?)`: axes of extent 1 removed.
     Squeeze,
     /// `(x, axes)`: axes of extent 1 inserted.
@@ -216,9 +256,15 @@ impl Op {
             Self::MatMul => "MatMul",
             Self::MatMulInteger => "MatMulInteger",
             Self::MaxPool(_) => "MaxPool",
+            Self::AveragePool(_) => "AveragePool",
+            Self::GlobalAveragePool => "GlobalAveragePool",
+            Self::ReduceMean { .. } => "ReduceMean",
+            Self::BatchNormalization { .. } => "BatchNormalization",
             Self::QuantizeLinear { .. } => "QuantizeLinear",
             Self::DequantizeLinear { .. } => "DequantizeLinear",
             Self::Relu => "Relu",
+            Self::Activation(activation) => activation.name(),
+            Self::PRelu => "PRelu",
             Self::Clip => "Clip",
             Self::Add => "Add",
             Self::Sub => "Sub",
@@ -235,6 +281,7 @@ impl Op {
             Self::Concat { .. } => "Concat",
             Self::Gather { .. } => "Gather",
             Self::Slice => "Slice",
+            Self::Pad => "Pad",
             Self::Squeeze => "Squeeze",
             Self::Unsqueeze => "Unsqueeze",
             Self::Identity => "Identity",
@@ -265,9 +312,15 @@ impl Op {
             | Self::Gemm(_)
             | Self::MatMul
             | Self::MatMulInteger
+            | Self::AveragePool(_)
+            | Self::GlobalAveragePool
+            | Self::ReduceMean { .. }
+            | Self::BatchNormalization { .. }
             | Self::QuantizeLinear { .. }
             | Self::DequantizeLinear { .. }
             | Self::Relu
+            | Self::Activation(_)
+            | Self::PRelu
             | Self::Clip
             | Self::Add
             | Self::Sub
@@ -278,6 +331,8 @@ impl Op {
             | Self::Cast { .. }
             | Self::LogSoftmax { .. }
             | Self::Softmax { .. }
+            // The cells that come in are not moved.
+            | Self::Pad
             | Self::Constant(_)
             | Self::Shape { .. }
             | Self::ArgMax { .. } => false,
@@ -294,7 +349,10 @@ impl Op {
         match self {
             Self::Constant(_) => (0, 0),
             Self::MaxPool(_)
+            | Self::AveragePool(_)
+            | Self::GlobalAveragePool
             | Self::Relu
+            | Self::Activation(_)
             | Self::Cast { .. }
             | Self::LogSoftmax { .. }
             | Self::Softmax { .. }
@@ -303,9 +361,10 @@ impl Op {
             | Self::Identity
             | Self::Shape { .. }
             | Self::ArgMax { .. } => (1, 1),
-            Self::Squeeze => (1, 2),
+            Self::Squeeze | Self::ReduceMean { .. } => (1, 2),
             Self::Clip | Self::Dropout => (1, 3),
             Self::MatMul
+            | Self::PRelu
             | Self::Add
             | Self::Sub
             | Self::Mul
@@ -316,8 +375,9 @@ impl Op {
             Self::Conv(_) | Self::Gemm(_) | Self::QuantizeLinear { .. } | Self::DequantizeLinear { .. } => {
                 (2, 3)
             }
-            Self::ConvInteger(_) | Self::MatMulInteger => (2, 4),
+            Self::ConvInteger(_) | Self::MatMulInteger | Self::Pad => (2, 4),
             Self::Slice => (3, 5),
+            Self::BatchNormalization { .. } => (5, 5),
             Self::Max | Self::Min | Self::Concat { .. } => (1, usize::MAX),
         }
     }
@@ -346,10 +406,16 @@ impl Op {
             Self::Reshape { .. } => &["x", "shape"],
             Self::Gather { .. } => &["x", "indices"],
             Self::Slice => &["x", "starts", "ends", "axes", "steps"],
-            Self::Squeeze | Self::Unsqueeze => &["x", "axes"],
+            Self::Squeeze | Self::Unsqueeze | Self::ReduceMean { .. } => &["x", "axes"],
+            Self::Pad => &["x", "pads", "value", "axes"],
+            Self::BatchNormalization { .. } => &["x", "scale", "bias", "mean", "variance"],
+            Self::PRelu => &["x", "slope"],
             Self::Dropout => &["x", "ratio", "training_mode"],
             Self::MaxPool(_)
+            | Self::AveragePool(_)
+            | Self::GlobalAveragePool
             | Self::Relu
+            | Self::Activation(_)
             | Self::Cast { .. }
             | Self::LogSoftmax { .. }
             | Self::Softmax { .. }

@@ -1,7 +1,8 @@
-//! Convolutions, matrix products and pooling.
+//! Convolutions and matrix products.
 
+use super::window::Window;
 use super::{BYTES, NUMBERS, Operands, TypeError, TypeRule, broadcast, error};
-use crate::{ConvAttributes, DType, Dim, GemmAttributes, MaxPoolAttributes, Pads, TensorType};
+use crate::{ConvAttributes, DType, Dim, GemmAttributes, TensorType};
 
 pub(super) fn conv(x: &Operands<'_>, attributes: &ConvAttributes) -> Result<TensorType, TypeError> {
     x.typed(0, &[DType::F32])?;
@@ -81,109 +82,6 @@ fn convolved(x: &Operands<'_>, attributes: &ConvAttributes, dtype: DType) -> Res
     let mut shape = vec![input.shape[0].clone(), Dim::Fixed(kernel[0])];
     shape.extend(window.slide(input)?);
     Ok(TensorType { dtype, shape })
-}
-
-pub(super) fn max_pool(x: &Operands<'_>, attributes: &MaxPoolAttributes) -> Result<TensorType, TypeError> {
-    let input = x.typed(0, &[DType::F32, DType::U8, DType::I8])?;
-    if input.rank() < 3 {
-        return error(TypeRule::OperandShape, "x [N, C, spatial...]", input);
-    }
-    let window = Window {
-        kernel: &attributes.kernel_shape,
-        strides: &attributes.strides,
-        pads: &attributes.pads,
-        dilations: &attributes.dilations,
-        ceil: attributes.ceil_mode,
-    };
-    // A window that lies in the padding altogether has no maximum; ONNX Runtime refuses it too.
-    let pads = attributes.pads.begin.iter().chain(&attributes.pads.end);
-    if pads.zip(attributes.kernel_shape.iter().cycle()).any(|(pad, kernel)| pad >= kernel) {
-        return error(
-            TypeRule::Attribute,
-            format!("pads below the kernel shape {:?}", attributes.kernel_shape),
-            format!("{:?} and {:?}", attributes.pads.begin, attributes.pads.end),
-        );
-    }
-    // A dilated window can step over an input that is narrower than its steps.
-    for (axis, dim) in input.shape[2..].iter().enumerate() {
-        let Some(dilation) = attributes.dilations.get(axis) else { break };
-        let padded = attributes.pads.begin.get(axis).is_some_and(|&pad| pad > 0);
-        if padded && dim.fixed().is_some_and(|extent| *dilation > extent) {
-            return error(
-                TypeRule::Attribute,
-                format!("dilations of at most the input's extent {dim} where it is padded"),
-                format!("{:?}", attributes.dilations),
-            );
-        }
-    }
-    let mut shape = input.shape[..2].to_vec();
-    shape.extend(window.slide(input)?);
-    Ok(TensorType { dtype: input.dtype, shape })
-}
-
-/// A window that slides over the spatial axes.
-struct Window<'a> {
-    kernel: &'a [usize],
-    strides: &'a [usize],
-    pads: &'a Pads,
-    dilations: &'a [usize],
-    ceil: bool,
-}
-
-impl Window<'_> {
-    /// The spatial extents of the result.
-    fn slide(&self, input: &TensorType) -> Result<Vec<Dim>, TypeError> {
-        let spatial = input.rank() - 2;
-        let lengths = [
-            self.kernel.len(),
-            self.strides.len(),
-            self.pads.begin.len(),
-            self.pads.end.len(),
-            self.dilations.len(),
-        ];
-        if lengths.iter().any(|&length| length != spatial) {
-            return error(
-                TypeRule::Attribute,
-                format!("kernel, strides, pads and dilations for {spatial} spatial axes"),
-                format!("{lengths:?} entries"),
-            );
-        }
-        (0..spatial)
-            .map(|axis| {
-                let Dim::Fixed(extent) = input.shape[axis + 2] else {
-                    return error(TypeRule::OperandShape, "fixed spatial extents", input);
-                };
-                let (stride, dilation, kernel) =
-                    (self.strides[axis], self.dilations[axis], self.kernel[axis]);
-                if stride == 0 || dilation == 0 || kernel == 0 {
-                    return error(TypeRule::Attribute, "kernel, strides and dilations of at least 1", "0");
-                }
-                let reach = (kernel - 1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
-                let padded = extent
-                    .checked_add(self.pads.begin[axis])
-                    .and_then(|extent| extent.checked_add(self.pads.end[axis]));
-                let room = padded.zip(reach).and_then(|(padded, reach)| padded.checked_sub(reach));
-                let Some(room) = room else {
-                    return error(
-                        TypeRule::OperandShape,
-                        "a window that fits into the padded input",
-                        format!("kernel {kernel} over extent {extent}"),
-                    );
-                };
-                let steps = if self.ceil { room.div_ceil(stride) } else { room / stride };
-                // Runtimes drop such a window; shape inference at opset 21 counts it.
-                let last_start = steps.checked_mul(stride);
-                if self.ceil && last_start.is_none_or(|start| start >= extent + self.pads.begin[axis]) {
-                    return error(
-                        TypeRule::Attribute,
-                        "a last window that does not start in the end padding",
-                        format!("ceil_mode with stride {stride} over extent {extent}"),
-                    );
-                }
-                Ok(Dim::Fixed(steps + 1))
-            })
-            .collect()
-    }
 }
 
 pub(super) fn gemm(x: &Operands<'_>, attributes: &GemmAttributes) -> Result<TensorType, TypeError> {

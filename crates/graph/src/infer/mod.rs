@@ -4,8 +4,10 @@
 
 mod layers;
 mod movement;
+mod pooling;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::fmt;
 
@@ -164,10 +166,16 @@ pub fn output_type(op: &Op, operands: &[Option<Operand<'_>>]) -> Result<TensorTy
         Op::Gemm(attributes) => layers::gemm(x, attributes),
         Op::MatMul => layers::matmul(x, &[DType::F32, DType::I32, DType::I64]),
         Op::MatMulInteger => layers::matmul_integer(x),
-        Op::MaxPool(attributes) => layers::max_pool(x, attributes),
+        Op::MaxPool(attributes) => pooling::max_pool(x, attributes),
+        Op::AveragePool(attributes) => pooling::average_pool(x, attributes),
+        Op::GlobalAveragePool => pooling::global_average_pool(x),
+        Op::ReduceMean { keepdims } => pooling::reduce_mean(x, *keepdims),
+        Op::BatchNormalization { epsilon: _ } => pooling::batch_normalization(x),
         Op::QuantizeLinear { axis } => quantize(x, *axis),
         Op::DequantizeLinear { axis } => dequantize(x, *axis),
         Op::Relu => x.typed(0, &[DType::F32, DType::I8, DType::I32, DType::I64]).cloned(),
+        Op::Activation(_) => x.typed(0, &[DType::F32]).cloned(),
+        Op::PRelu => prelu(x),
         Op::Clip => clip(x),
         Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Max | Op::Min => elementwise(x),
         Op::Cast { to } => x.ty(0).map(|ty| ty.with_dtype(*to)),
@@ -182,6 +190,7 @@ pub fn output_type(op: &Op, operands: &[Option<Operand<'_>>]) -> Result<TensorTy
         Op::Concat { axis } => movement::concat(x, *axis),
         Op::Gather { axis } => movement::gather(x, *axis),
         Op::Slice => movement::slice(x),
+        Op::Pad => movement::pad(x),
         Op::Squeeze => movement::squeeze(x),
         Op::Unsqueeze => movement::unsqueeze(x),
         Op::Identity => x.ty(0).cloned(),
@@ -261,6 +270,15 @@ fn clip(x: &Operands<'_>) -> Result<TensorType, TypeError> {
                 return error(TypeRule::OperandShape, "a scalar bound", bound);
             }
         }
+    }
+    Ok(ty.clone())
+}
+
+fn prelu(x: &Operands<'_>) -> Result<TensorType, TypeError> {
+    let ty = x.typed(0, &[DType::F32])?;
+    let slope = x.typed(1, &[DType::F32])?;
+    if broadcast(&ty.shape, &slope.shape)? != ty.shape {
+        return error(TypeRule::OperandShape, format!("a slope that broadcasts to {ty}"), slope);
     }
     Ok(ty.clone())
 }

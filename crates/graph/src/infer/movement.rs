@@ -234,11 +234,8 @@ pub(super) fn unsqueeze(x: &Operands<'_>) -> Result<TensorType, TypeError> {
     let ty = x.ty(0)?;
     let axes = x.numbers(1)?;
     let rank = ty.rank() + axes.len();
-    let mut axes = axes.into_iter().map(|axis| resolve_axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut axes = distinct_axes(&axes, rank)?;
     axes.sort_unstable();
-    if axes.windows(2).any(|pair| pair[0] == pair[1]) {
-        return error(TypeRule::Attribute, "distinct axes", format!("{axes:?}"));
-    }
     let mut shape = ty.shape.clone();
     for axis in axes {
         shape.insert(axis, Dim::Fixed(1));
@@ -266,4 +263,56 @@ pub(super) fn arg_max(x: &Operands<'_>, axis: i64, keepdims: bool) -> Result<Ten
         shape.remove(axis);
     }
     Ok(TensorType { dtype: DType::I64, shape })
+}
+
+pub(super) fn pad(x: &Operands<'_>) -> Result<TensorType, TypeError> {
+    let ty = x.ty(0)?;
+    if x.get(2).is_some() {
+        let value = x.typed(2, &[ty.dtype])?;
+        if !matches!(value.shape.as_slice(), [] | [Dim::Fixed(1)]) {
+            return error(TypeRule::OperandShape, "a single value to pad with", value);
+        }
+    }
+    let pads = x.numbers(1)?;
+    let axes = match x.get(3) {
+        Some(_) => distinct_axes(&x.numbers(3)?, ty.rank())?,
+        None => (0..ty.rank()).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        let expected = format!("{} pads, two for each of {} axes", 2 * axes.len(), axes.len());
+        return error(TypeRule::OperandShape, expected, pads.len());
+    }
+    let mut shape = ty.shape.clone();
+    for (i, &axis) in axes.iter().enumerate() {
+        let sides = [pads[i], pads[i + axes.len()]];
+        let Ok(sides) = sides.map(usize::try_from).into_iter().collect::<Result<Vec<_>, _>>() else {
+            return error(
+                TypeRule::OperandShape,
+                "pads of at least 0 (a Slice removes cells)",
+                format!("{pads:?}"),
+            );
+        };
+        if sides == [0, 0] {
+            continue;
+        }
+        let Dim::Fixed(extent) = shape[axis] else {
+            return error(TypeRule::OperandShape, format!("a fixed extent along padded axis {axis}"), ty);
+        };
+        let Some(padded) = sides.iter().try_fold(extent, |extent, &side| extent.checked_add(side)) else {
+            return error(TypeRule::OperandShape, "extents below 2^64", format!("{pads:?}"));
+        };
+        shape[axis] = Dim::Fixed(padded);
+    }
+    Ok(TensorType { dtype: ty.dtype, shape })
+}
+
+/// Axes of a tensor of rank `rank` as indices, in the order given.
+pub(super) fn distinct_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, TypeError> {
+    let resolved = axes.iter().map(|&axis| resolve_axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut sorted = resolved.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return error(TypeRule::Attribute, "distinct axes", format!("{axes:?}"));
+    }
+    Ok(resolved)
 }

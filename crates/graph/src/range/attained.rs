@@ -241,6 +241,13 @@ impl Pass<'_> {
             Op::Conv(_)
             | Op::Gemm(_)
             | Op::MatMul
+            | Op::AveragePool(_)
+            | Op::GlobalAveragePool
+            | Op::ReduceMean { .. }
+            | Op::BatchNormalization { .. }
+            | Op::Activation(_)
+            | Op::PRelu
+            | Op::Pad
             | Op::DequantizeLinear { .. }
             | Op::LogSoftmax { .. }
             | Op::Softmax { .. }
@@ -466,6 +473,13 @@ fn apply(op: &Op, operands: &[Option<i64>]) -> Option<i64> {
         | Op::MatMul
         | Op::MatMulInteger
         | Op::MaxPool(_)
+        | Op::AveragePool(_)
+        | Op::GlobalAveragePool
+        | Op::ReduceMean { .. }
+        | Op::BatchNormalization { .. }
+        | Op::Activation(_)
+        | Op::PRelu
+        | Op::Pad
         | Op::QuantizeLinear { .. }
         | Op::DequantizeLinear { .. }
         | Op::LogSoftmax { .. }

@@ -224,6 +224,7 @@ impl Analysis<'_> {
                 }
                 self.operand(node, 0).map(ChannelRange::collapsed)
             }
+            Op::Pad => self.pad(node),
             Op::Gather { .. } | Op::Slice | Op::Squeeze | Op::Unsqueeze => {
                 self.operand(node, 0).map(ChannelRange::collapsed)
             }
@@ -239,6 +240,12 @@ impl Analysis<'_> {
             Op::Conv(_)
             | Op::Gemm(_)
             | Op::MatMul
+            | Op::AveragePool(_)
+            | Op::GlobalAveragePool
+            | Op::ReduceMean { .. }
+            | Op::BatchNormalization { .. }
+            | Op::Activation(_)
+            | Op::PRelu
             | Op::DequantizeLinear { .. }
             | Op::LogSoftmax { .. }
             | Op::Softmax { .. } => None,
@@ -304,6 +311,20 @@ impl Analysis<'_> {
             }
             _ => Some(range.collapsed()),
         }
+    }
+
+    /// The hull of what is padded and what it is padded with. Each channel is padded in its own
+    /// interval, unless there are channels of padding only.
+    fn pad(&self, node: &Node) -> Option<ChannelRange> {
+        let value = match node.input(2) {
+            Some(_) => self.operand(node, 2)?.hull(),
+            None => (0, 0),
+        };
+        let range = self.operand(node, 0)?;
+        let channels = |value| self.shape(value).get(1).cloned();
+        let kept = channels(node.input(0)?) == channels(node.output);
+        let range = if kept { range.clone() } else { range.collapsed() };
+        Some(range.map(|(low, high)| (low.min(value.0), high.max(value.1))))
     }
 
     fn concat(&self, node: &Node, axis: i64) -> Option<ChannelRange> {

@@ -6,12 +6,21 @@ use super::ParseError;
 use super::cursor::{Cursor, Place};
 use super::literal::{self, RepeatedElements};
 use super::print::{Scalar, TensorPrinter, Type};
-use crate::{ConvAttributes, DType, GemmAttributes, MaxPoolAttributes, Op, Pads, Tensor, TensorType};
+use crate::{
+    Activation, AveragePoolAttributes, ConvAttributes, DType, GemmAttributes, MaxPoolAttributes, Op, Pads,
+    Tensor, TensorType,
+};
 
 /// The `axis` of Q and DQ that ONNX takes when there is none.
 const QUANTIZATION_AXIS: i64 = 1;
 /// The `axis` of Softmax and LogSoftmax that ONNX takes when there is none.
 const SOFTMAX_AXIS: i64 = -1;
+/// What ONNX takes for the attributes of these operators when they are left out.
+const EPSILON: f32 = 1e-5;
+const LEAKY_RELU_ALPHA: f32 = 0.01;
+const ELU_ALPHA: f32 = 1.0;
+const HARD_SIGMOID_ALPHA: f32 = 0.2;
+const HARD_SIGMOID_BETA: f32 = 0.5;
 
 /// Prints the attributes that differ from their defaults, each after a space.
 ///
@@ -35,13 +44,21 @@ pub(super) fn print(
             print_window(text, spatial_rank, strides, pads, dilations)?;
             print_flag(text, "ceil_mode", *ceil_mode, false)
         }
+        Op::AveragePool(attributes) => {
+            let AveragePoolAttributes { kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad } =
+                attributes;
+            write!(text, " kernel_shape={}", List(kernel_shape))?;
+            print_window(text, spatial_rank, strides, pads, dilations)?;
+            print_flag(text, "ceil_mode", *ceil_mode, false)?;
+            print_flag(text, "count_include_pad", *count_include_pad, false)
+        }
+        Op::ReduceMean { keepdims } => print_flag(text, "keepdims", *keepdims, true),
+        Op::BatchNormalization { epsilon } => print_float(text, "epsilon", *epsilon, EPSILON),
+        Op::Activation(activation) => print_activation(text, *activation),
         Op::Gemm(attributes) => {
             let GemmAttributes { alpha, beta, trans_a, trans_b } = attributes;
-            for (name, factor) in [("alpha", *alpha), ("beta", *beta)] {
-                if factor != 1.0 {
-                    write!(text, " {name}={}", Scalar(factor))?;
-                }
-            }
+            print_float(text, "alpha", *alpha, 1.0)?;
+            print_float(text, "beta", *beta, 1.0)?;
             print_flag(text, "transA", *trans_a, false)?;
             print_flag(text, "transB", *trans_b, false)
         }
@@ -71,7 +88,9 @@ pub(super) fn print(
         }
         Op::MatMul
         | Op::MatMulInteger
+        | Op::GlobalAveragePool
         | Op::Relu
+        | Op::PRelu
         | Op::Clip
         | Op::Add
         | Op::Sub
@@ -80,6 +99,7 @@ pub(super) fn print(
         | Op::Max
         | Op::Min
         | Op::Slice
+        | Op::Pad
         | Op::Squeeze
         | Op::Unsqueeze
         | Op::Identity
@@ -115,7 +135,23 @@ pub(super) fn op(
         }
         "QuantizeLinear" => Op::QuantizeLinear { axis: a.integer("axis")?.unwrap_or(QUANTIZATION_AXIS) },
         "DequantizeLinear" => Op::DequantizeLinear { axis: a.integer("axis")?.unwrap_or(QUANTIZATION_AXIS) },
+        "AveragePool" => {
+            let kernel_shape = a.required(name, "kernel_shape", Attributes::extents)?;
+            let (strides, pads, dilations) = a.window(kernel_shape.len())?;
+            Op::AveragePool(AveragePoolAttributes {
+                kernel_shape,
+                strides,
+                pads,
+                dilations,
+                ceil_mode: a.flag("ceil_mode", false)?,
+                count_include_pad: a.flag("count_include_pad", false)?,
+            })
+        }
+        "GlobalAveragePool" => Op::GlobalAveragePool,
+        "ReduceMean" => Op::ReduceMean { keepdims: a.flag("keepdims", true)? },
+        "BatchNormalization" => Op::BatchNormalization { epsilon: a.float("epsilon")?.unwrap_or(EPSILON) },
         "Relu" => Op::Relu,
+        "PRelu" => Op::PRelu,
         "Clip" => Op::Clip,
         "Add" => Op::Add,
         "Sub" => Op::Sub,
@@ -134,6 +170,7 @@ pub(super) fn op(
         "Concat" => Op::Concat { axis: a.required(name, "axis", Attributes::integer)? },
         "Gather" => Op::Gather { axis: a.integer("axis")?.unwrap_or(0) },
         "Slice" => Op::Slice,
+        "Pad" => Op::Pad,
         "Squeeze" => Op::Squeeze,
         "Unsqueeze" => Op::Unsqueeze,
         "Identity" => Op::Identity,
@@ -141,10 +178,49 @@ pub(super) fn op(
         "Constant" => Op::Constant(a.required(name, "value", Attributes::tensor)?),
         "Shape" => Op::Shape { start: a.integer("start")?.unwrap_or(0), end: a.integer("end")? },
         "ArgMax" => Op::ArgMax { axis: a.integer("axis")?.unwrap_or(0), keepdims: a.flag("keepdims", true)? },
-        _ => return Err(place.error("the name of an operator, such as `Conv`", format!("{name:?}"))),
+        _ => match activation(name, a)? {
+            Some(activation) => Op::Activation(activation),
+            None => return Err(place.error("the name of an operator, such as `Conv`", format!("{name:?}"))),
+        },
     };
     attributes.finish(name)?;
     Ok(op)
+}
+
+fn print_activation(text: &mut String, activation: Activation) -> fmt::Result {
+    match activation {
+        Activation::LeakyRelu { alpha } => print_float(text, "alpha", alpha, LEAKY_RELU_ALPHA),
+        Activation::Elu { alpha } => print_float(text, "alpha", alpha, ELU_ALPHA),
+        Activation::HardSigmoid { alpha, beta } => {
+            print_float(text, "alpha", alpha, HARD_SIGMOID_ALPHA)?;
+            print_float(text, "beta", beta, HARD_SIGMOID_BETA)
+        }
+        Activation::Gelu { tanh } => print_flag(text, "tanh", tanh, false),
+        Activation::HardSwish
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Softplus
+        | Activation::Erf => Ok(()),
+    }
+}
+
+/// The activation function of that name; none if there is none.
+fn activation(name: &str, a: &mut Attributes) -> Result<Option<Activation>, ParseError> {
+    Ok(Some(match name {
+        "LeakyRelu" => Activation::LeakyRelu { alpha: a.float("alpha")?.unwrap_or(LEAKY_RELU_ALPHA) },
+        "Elu" => Activation::Elu { alpha: a.float("alpha")?.unwrap_or(ELU_ALPHA) },
+        "HardSigmoid" => Activation::HardSigmoid {
+            alpha: a.float("alpha")?.unwrap_or(HARD_SIGMOID_ALPHA),
+            beta: a.float("beta")?.unwrap_or(HARD_SIGMOID_BETA),
+        },
+        "HardSwish" => Activation::HardSwish,
+        "Sigmoid" => Activation::Sigmoid,
+        "Tanh" => Activation::Tanh,
+        "Softplus" => Activation::Softplus,
+        "Erf" => Activation::Erf,
+        "Gelu" => Activation::Gelu { tanh: a.flag("tanh", false)? },
+        _ => return Ok(None),
+    }))
 }
 
 /// The number of axes after batch and channel.
@@ -181,6 +257,10 @@ fn print_unless_default<T: Display + PartialEq>(
     default: &T,
 ) -> fmt::Result {
     if value == default { Ok(()) } else { write!(text, " {name}={value}") }
+}
+
+fn print_float(text: &mut String, name: &str, value: f32, default: f32) -> fmt::Result {
+    if value == default { Ok(()) } else { write!(text, " {name}={}", Scalar(value)) }
 }
 
 fn print_flag(text: &mut String, name: &str, value: bool, default: bool) -> fmt::Result {

@@ -6,6 +6,7 @@ use super::qdq::is_float_layer;
 use super::rule::{Report, Rule};
 use super::stages::Context;
 use crate::range::Interval;
+use crate::infer::resolve_axis;
 use crate::{DType, Graph, Op, Source, ValueId};
 
 pub(super) fn layers_are_integer(context: &Context<'_>, report: &mut Report) {
@@ -79,6 +80,34 @@ pub(super) fn divisions_are_portable(context: &Context<'_>, report: &mut Report)
     }
 }
 
+pub(super) fn gather_index_in_range(context: &Context<'_>, report: &mut Report) {
+    let graph = context.graph;
+    for (_, node) in graph.nodes() {
+        let (Op::Gather { axis }, Some(data), Some(index)) =
+            (&node.op, graph.operand(node, 0), graph.operand(node, 1))
+        else {
+            continue;
+        };
+        // The type rules judge the constant i64 indices of a float graph; they pass through.
+        if index.ty.dtype == DType::I64 && index.constant().is_some() {
+            continue;
+        }
+        let extent = resolve_axis(*axis, data.ty.rank()).ok().and_then(|axis| data.ty.shape[axis].fixed());
+        let (Some(extent), Some(range)) = (extent, hull(context, node.input(1))) else {
+            report.add(Rule::GatherIndexInRange, &node.name, "an axis of known extent", &data.ty);
+            continue;
+        };
+        if range.0 < 0 || usize::try_from(range.1).is_ok_and(|last| last >= extent) {
+            report.add(
+                Rule::GatherIndexInRange,
+                &node.name,
+                format!("an index of at least 0 and below {extent}"),
+                Bounds(range),
+            );
+        }
+    }
+}
+
 pub(super) fn narrowing_cast_is_clipped(context: &Context<'_>, report: &mut Report) {
     for (_, node) in context.graph.nodes() {
         let Op::Cast { to } = node.op else { continue };
@@ -138,11 +167,21 @@ fn values_computed_with(graph: &Graph) -> HashSet<ValueId> {
     let mut values: HashSet<_> = graph.outputs().iter().copied().collect();
     for (_, node) in graph.nodes() {
         for (slot, input) in node.inputs.iter().enumerate() {
-            let is_shape = slot > 0
-                && matches!(
+            let is_shape = match slot {
+                0 => false,
+                // What Pad fills up with.
+                2 if matches!(node.op, Op::Pad) => false,
+                _ => matches!(
                     node.op,
-                    Op::Reshape { .. } | Op::Slice | Op::Squeeze | Op::Unsqueeze | Op::Gather { .. }
-                );
+                    Op::Reshape { .. }
+                        | Op::Slice
+                        | Op::Pad
+                        | Op::Squeeze
+                        | Op::Unsqueeze
+                        | Op::ReduceMean { .. }
+                        | Op::Gather { .. }
+                ),
+            };
             if !is_shape {
                 values.extend(*input);
             }

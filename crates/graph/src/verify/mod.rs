@@ -50,6 +50,8 @@
 //!   its own type.
 //! - `dividend-is-non-negative`, `divisor-is-positive` (integer to `scale_out`): integer Div, on
 //!   whose rounding of negatives runtimes do not agree.
+//! - `gather-index-in-range` (integer to `scale_out`): a Gather's index is an index of its axis for
+//!   any input. ONNX counts negative ones from the end, and runtimes do not agree on indices beyond it.
 //! - `narrowing-cast-is-clipped` (integer to `scale_out`): a Cast between integers loses no bits.
 //! - `no-float-values` (`scale_out`): no value is f32: inputs, outputs, constants or results.
 //! - `integers-are-narrow` (`scale_out`): every value is u8, i8 or i32; i64 only as a constant shape

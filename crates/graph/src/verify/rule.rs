@@ -57,6 +57,7 @@ rules! {
     IntegerOpFitsI32 = "integer-op-fits-i32",
     DividendIsNonNegative = "dividend-is-non-negative",
     DivisorIsPositive = "divisor-is-positive",
+    GatherIndexInRange = "gather-index-in-range",
     NarrowingCastIsClipped = "narrowing-cast-is-clipped",
     NoFloatValues = "no-float-values",
     IntegersAreNarrow = "integers-are-narrow",

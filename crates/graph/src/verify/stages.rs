@@ -38,6 +38,7 @@ const RULES: &[StageRule] = &[
     rule(integer::zero_points_are_scalar, Stage::Integer, Stage::ScaleOut),
     rule(integer::results_fit, Stage::Integer, Stage::ScaleOut),
     rule(integer::divisions_are_portable, Stage::Integer, Stage::ScaleOut),
+    rule(integer::gather_index_in_range, Stage::Integer, Stage::ScaleOut),
     rule(integer::narrowing_cast_is_clipped, Stage::Integer, Stage::ScaleOut),
     rule(integer::no_float_values, Stage::ScaleOut, Stage::ScaleOut),
     rule(integer::integers_are_narrow, Stage::ScaleOut, Stage::ScaleOut),
