@@ -63,10 +63,18 @@ impl Activation {
         let x = f64::from(x);
         let value = match self {
             Self::LeakyRelu { alpha } => {
-                if x < 0.0 { f64::from(alpha) * x } else { x }
+                if x < 0.0 {
+                    f64::from(alpha) * x
+                } else {
+                    x
+                }
             }
             Self::Elu { alpha } => {
-                if x < 0.0 { f64::from(alpha) * libm::expm1(x) } else { x }
+                if x < 0.0 {
+                    f64::from(alpha) * libm::expm1(x)
+                } else {
+                    x
+                }
             }
             // `clamp` keeps NaN, which `max` and `min` would drop.
             Self::HardSigmoid { alpha, beta } => (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0),

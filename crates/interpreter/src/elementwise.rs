@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use onnx2int_graph::{DType, Element, Tensor};
+use onnx2int_graph::{Activation, DType, Element, Tensor};
 
 use crate::OpError;
 use crate::broadcast::{common_shape, expanded};
@@ -133,6 +133,21 @@ pub(crate) fn relu(x: &Operands<'_>) -> Result<Tensor, OpError> {
         map::<T>(x, |v| if v < zero { zero } else { v })
     }
     for_number_type!(x, kernel(x))
+}
+
+/// One function of every element.
+pub(crate) fn activation(x: &Operands<'_>, activation: Activation) -> Result<Tensor, OpError> {
+    map::<f32>(x, |v| activation.of(v))
+}
+
+/// `(x, slope)`: `x` from 0 on, `slope * x` below; `slope` broadcasts to `x`. NaN stays.
+pub(crate) fn prelu(x: &Operands<'_>) -> Result<Tensor, OpError> {
+    let result = binary::<f32>(x, |_, v, slope| Ok(if v < 0.0 { slope * v } else { v }))?;
+    let shape = x.tensor(0)?.shape();
+    if result.shape() != shape {
+        return Err(OpError::shape(format!("a slope that broadcasts to {shape:?}"), x.describe()));
+    }
+    Ok(result)
 }
 
 /// `(x, min?, max?)`: `min(max(x, min), max)`, so that `max` wins where `min` is above it; NaN
@@ -313,6 +328,40 @@ mod tests {
         assert_eq!(value_of(text), tensor(&[3], &[0, 0, 5]));
         let text = "const %x: f32[2] = [-0.5,0.5]\n %y = Relu(%x)\n out %y";
         assert_eq!(value_of(text), tensor(&[2], &[0.0f32, 0.5]));
+    }
+
+    #[test]
+    fn activations_are_applied_to_each_element() {
+        let text = "const %x: f32[2,2] = [-2.0, 0.0, 1.0, 4.0]\n %y = LeakyRelu(%x) alpha=0.5\n out %y";
+        assert_eq!(value_of(text), tensor(&[2, 2], &[-1.0f32, 0.0, 1.0, 4.0]));
+        let text = "const %x: f32[3] = [-3.0, 1.5, 4.0]\n %y = HardSwish(%x)\n out %y";
+        assert_eq!(value_of(text), tensor(&[3], &[0.0f32, 1.125, 4.0]));
+    }
+
+    #[test]
+    fn each_channel_has_its_slope() {
+        let text = "const %x: f32[1,2,2] = [-2.0, 3.0, -2.0, nan]
+             const %slope: f32[2,1] = [0.5, -1.0]
+             %y = PRelu(%x, %slope)
+             out %y";
+        let y = value_of(text);
+        let y = y.as_slice::<f32>().unwrap();
+        assert_eq!(y[..3], [-1.0, 3.0, 2.0]);
+        assert!(y[3].is_nan());
+        // The type rules refuse a slope that is larger than x; the kernel does not rely on it.
+        let (x, slope) = (tensor(&[1], &[-2.0f32]), tensor(&[2], &[0.5f32, 0.25]));
+        assert_eq!(
+            prelu(&Operands(vec![Some(&x), Some(&slope)])).unwrap_err().to_string(),
+            "expected a slope that broadcasts to [1], found f32[1], f32[2]"
+        );
+    }
+
+    #[test]
+    fn bytes_are_clipped_and_compared() {
+        let of_bytes = |op: &str| value_of(&format!("const %x: u8[3] = [0,128,255]\n %y = {op}\n out %y"));
+        assert_eq!(of_bytes("Clip(%x, 100u8, 200u8)"), tensor(&[3], &[100u8, 128, 200]));
+        assert_eq!(of_bytes("Max(%x, 7u8)"), tensor(&[3], &[7u8, 128, 255]));
+        assert_eq!(of_bytes("Min(%x, 200u8)"), tensor(&[3], &[0u8, 128, 200]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use onnx2int_graph::{Op, Tensor};
 
 use crate::operands::Operands;
-use crate::{OpError, cast, conv, elementwise, matmul, movement, pool, quantize, search, softmax};
+use crate::{OpError, average, cast, conv, elementwise, matmul, movement, pool, quantize, search, softmax};
 
 /// The result of one operator. No wildcard arm: a new operator is a compile error here.
 pub(crate) fn evaluate(op: &Op, x: &Operands<'_>) -> Result<Tensor, OpError> {
@@ -14,11 +14,17 @@ pub(crate) fn evaluate(op: &Op, x: &Operands<'_>) -> Result<Tensor, OpError> {
         Op::MatMul => matmul::matmul(x),
         Op::MatMulInteger => matmul::matmul_integer(x),
         Op::MaxPool(attributes) => pool::max_pool(x, attributes),
+        Op::AveragePool(attributes) => average::average_pool(x, attributes),
+        Op::GlobalAveragePool => average::global_average_pool(x),
+        Op::ReduceMean { keepdims } => average::reduce_mean(x, *keepdims),
+        Op::BatchNormalization { epsilon } => average::batch_normalization(x, *epsilon),
 
         Op::QuantizeLinear { axis } => quantize::quantize_linear(x, *axis),
         Op::DequantizeLinear { axis } => quantize::dequantize_linear(x, *axis),
 
         Op::Relu => elementwise::relu(x),
+        Op::Activation(activation) => elementwise::activation(x, *activation),
+        Op::PRelu => elementwise::prelu(x),
         Op::Clip => elementwise::clip(x),
         Op::Add => elementwise::add(x),
         Op::Sub => elementwise::sub(x),
@@ -36,6 +42,7 @@ pub(crate) fn evaluate(op: &Op, x: &Operands<'_>) -> Result<Tensor, OpError> {
         Op::Concat { axis } => movement::concat(x, *axis),
         Op::Gather { axis } => movement::gather(x, *axis),
         Op::Slice => movement::slice(x),
+        Op::Pad => movement::pad(x),
         Op::Squeeze => movement::squeeze(x),
         Op::Unsqueeze => movement::unsqueeze(x),
         Op::Identity => x.tensor(0).cloned(),

@@ -18,6 +18,7 @@
 //!   the result could not show it (`QuantizeLinear`, `ArgMax`, `Cast` to an integer), it is an
 //!   error.
 
+mod average;
 mod broadcast;
 mod cast;
 mod conv;

@@ -165,6 +165,58 @@ pub(crate) fn slice(x: &Operands<'_>) -> Result<Tensor, OpError> {
     Ok(tensor)
 }
 
+/// `(x, pads, value?, axes?)`: cells of `value`, or of zeros, before and after `x` along each axis.
+pub(crate) fn pad(x: &Operands<'_>) -> Result<Tensor, OpError> {
+    fn padded<T: Element + Default>(
+        x: &Operands<'_>,
+        shape: &[usize],
+        begin: &[usize],
+    ) -> Result<Tensor, OpError> {
+        let value = match x.optional_elements::<T>(2)? {
+            None => T::default(),
+            Some(&[value]) => value,
+            Some(_) => return Err(OpError::shape("a single value to pad with", x.describe())),
+        };
+        let source = x.tensor(0)?.as_array::<T>().expect("the caller chose the type of the elements");
+        let mut array = ndarray::ArrayD::from_elem(shape, value);
+        array
+            .slice_each_axis_mut(|axis| {
+                let (start, extent) = (begin[axis.axis.index()], source.shape()[axis.axis.index()]);
+                ndarray::Slice::from(start..start + extent)
+            })
+            .assign(source);
+        Ok(Tensor::from_array(array.into()))
+    }
+    let tensor = x.tensor(0)?;
+    let rank = tensor.rank();
+    let pads = x.integers(1)?;
+    let axes = match x.optional(3) {
+        Some(_) => x.integers(3)?,
+        None => (0..rank as i64).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return Err(OpError::shape(format!("{} pads", 2 * axes.len()), format!("{pads:?}")));
+    }
+    let (mut begin, mut shape) = (vec![0; rank], tensor.shape().to_vec());
+    for (i, &axis) in axes.iter().enumerate() {
+        let axis = resolve_axis(axis, rank)?;
+        for (side, pad) in [pads[i], pads[i + axes.len()]].into_iter().enumerate() {
+            let pad = usize::try_from(pad)
+                .map_err(|_| OpError::shape("pads of at least 0", format!("{pads:?}")))?;
+            shape[axis] += pad;
+            begin[axis] += if side == 0 { pad } else { 0 };
+        }
+    }
+    match tensor {
+        Tensor::F32(_) => padded::<f32>(x, &shape, &begin),
+        Tensor::U8(_) => padded::<u8>(x, &shape, &begin),
+        Tensor::I8(_) => padded::<i8>(x, &shape, &begin),
+        Tensor::I32(_) => padded::<i32>(x, &shape, &begin),
+        Tensor::I64(_) => padded::<i64>(x, &shape, &begin),
+        Tensor::Bool(_) => padded::<bool>(x, &shape, &begin),
+    }
+}
+
 /// `(x, axes?)`: the axes of extent 1 that are named, or all of them, removed.
 pub(crate) fn squeeze(x: &Operands<'_>) -> Result<Tensor, OpError> {
     let tensor = x.tensor(0)?;
@@ -261,6 +313,32 @@ mod tests {
             tensor(&[2, 2], &[3u8, 1, 6, 4])
         );
         assert_eq!(of("%y = Gather(%x, 1i64) axis=0"), tensor(&[3], &[4u8, 5, 6]));
+    }
+
+    #[test]
+    fn cells_are_added_on_either_side() {
+        let pad = |pads: &str, rest: &str| {
+            let count = pads.split(',').count();
+            of(&format!(
+                "const %p: i64[{count}] = [{pads}]\n const %a: i64[1] = [-1]\n %y = Pad(%x, %p{rest})"
+            ))
+        };
+        assert_eq!(pad("1,0,0,1", ""), tensor(&[3, 4], &[0u8, 0, 0, 0, 1, 2, 3, 0, 4, 5, 6, 0]));
+        assert_eq!(pad("2,1", ", 9u8, %a"), tensor(&[2, 6], &[9u8, 9, 1, 2, 3, 9, 9, 9, 4, 5, 6, 9]));
+        assert_eq!(pad("0,0", ", _, %a"), of("%y = Identity(%x)"));
+    }
+
+    #[test]
+    fn bytes_are_looked_up_by_an_i32_index() {
+        // Two channels, each with a table of its own.
+        let text = "const %x: u8[1,2,2] = [0,2,1,2]
+             const %table: u8[6] = [10,11,12,20,21,22]
+             const %offset: i32[2,1] = [0,3]
+             %wide = Cast(%x) to=i32
+             %index = Add(%wide, %offset)
+             %y = Gather(%table, %index)
+             out %y";
+        assert_eq!(value_of(text), tensor(&[1, 2, 2], &[10u8, 12, 21, 22]));
     }
 
     #[test]

@@ -45,8 +45,14 @@ pub(super) fn print(
             print_flag(text, "ceil_mode", *ceil_mode, false)
         }
         Op::AveragePool(attributes) => {
-            let AveragePoolAttributes { kernel_shape, strides, pads, dilations, ceil_mode, count_include_pad } =
-                attributes;
+            let AveragePoolAttributes {
+                kernel_shape,
+                strides,
+                pads,
+                dilations,
+                ceil_mode,
+                count_include_pad,
+            } = attributes;
             write!(text, " kernel_shape={}", List(kernel_shape))?;
             print_window(text, spatial_rank, strides, pads, dilations)?;
             print_flag(text, "ceil_mode", *ceil_mode, false)?;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::qdq::is_float_layer;
 use super::rule::{Report, Rule};
 use super::stages::Context;
-use crate::range::Interval;
 use crate::infer::resolve_axis;
+use crate::range::Interval;
 use crate::{DType, Graph, Op, Source, ValueId};
 
 pub(super) fn layers_are_integer(context: &Context<'_>, report: &mut Report) {

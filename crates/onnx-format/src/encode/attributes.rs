@@ -1,8 +1,8 @@
-//! The attributes of a node, all of them, in alphabetical order.
+//! The attributes of a node, all that have a part in its meaning, in alphabetical order.
 
 use crate::proto::AttributeProto;
 use crate::proto::attribute_proto::AttributeType;
-use onnx2int_graph::{Dim, Graph, Node, Op, Pads};
+use onnx2int_graph::{Activation, Dim, Graph, Node, Op, Pads};
 
 use super::tensor::{data_type, tensor};
 
@@ -22,6 +22,23 @@ pub(super) fn attributes(graph: &Graph, node: &Node) -> Vec<AttributeProto> {
             pads(&attributes.pads),
             ints("strides", &attributes.strides),
         ],
+        Op::AveragePool(attributes) => vec![
+            int("ceil_mode", attributes.ceil_mode.into()),
+            int("count_include_pad", attributes.count_include_pad.into()),
+            ints("dilations", &attributes.dilations),
+            ints("kernel_shape", &attributes.kernel_shape),
+            pads(&attributes.pads),
+            ints("strides", &attributes.strides),
+        ],
+        Op::ReduceMean { keepdims } => {
+            vec![int("keepdims", (*keepdims).into()), int("noop_with_empty_axes", 0)]
+        }
+        Op::BatchNormalization { epsilon } => {
+            // At inference nothing reads `momentum`, and every tool has its default.
+            vec![float("epsilon", *epsilon), int("training_mode", 0)]
+        }
+        Op::Activation(function) => activation(*function),
+        Op::Pad => vec![string("mode", "constant")],
         Op::Gemm(attributes) => vec![
             float("alpha", attributes.alpha),
             float("beta", attributes.beta),
@@ -50,7 +67,9 @@ pub(super) fn attributes(graph: &Graph, node: &Node) -> Vec<AttributeProto> {
         }
         Op::MatMul
         | Op::MatMulInteger
+        | Op::GlobalAveragePool
         | Op::Relu
+        | Op::PRelu
         | Op::Clip
         | Op::Add
         | Op::Sub
@@ -63,6 +82,19 @@ pub(super) fn attributes(graph: &Graph, node: &Node) -> Vec<AttributeProto> {
         | Op::Unsqueeze
         | Op::Identity
         | Op::Dropout => Vec::new(),
+    }
+}
+
+fn activation(activation: Activation) -> Vec<AttributeProto> {
+    match activation {
+        Activation::LeakyRelu { alpha } | Activation::Elu { alpha } => vec![float("alpha", alpha)],
+        Activation::HardSigmoid { alpha, beta } => vec![float("alpha", alpha), float("beta", beta)],
+        Activation::Gelu { tanh } => vec![string("approximate", if tanh { "tanh" } else { "none" })],
+        Activation::HardSwish
+        | Activation::Sigmoid
+        | Activation::Tanh
+        | Activation::Softplus
+        | Activation::Erf => Vec::new(),
     }
 }
 
@@ -88,6 +120,10 @@ fn ints(name: &str, values: &[usize]) -> AttributeProto {
 
 fn float(name: &str, f: f32) -> AttributeProto {
     AttributeProto { f, ..attribute(name, AttributeType::Float) }
+}
+
+fn string(name: &str, s: &str) -> AttributeProto {
+    AttributeProto { s: s.as_bytes().to_vec(), ..attribute(name, AttributeType::String) }
 }
 
 fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
