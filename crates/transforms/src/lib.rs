@@ -6,16 +6,20 @@
 
 mod driver;
 mod edits;
+mod forms;
 pub mod passes;
 mod pipeline;
 mod probe;
 mod qdq;
 pub mod rescale;
+mod sums;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod transform;
 
 pub use driver::{Applied, DriverError, Failure, Probe, Record, apply};
+pub use forms::prepare;
 pub use pipeline::{Options, pipeline, transform_for};
 pub use probe::{ProbeError, ProbeResult, SAME_FUNCTION_TOLERANCE, WITHIN_ONE_UNIT_TOLERANCE};
 pub use transform::{Executor, Note, RewriteLog, Site, Transform, TransformError};
