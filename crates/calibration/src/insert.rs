@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use onnx2int_dataset::Normalization;
+use onnx2int_graph::metadata::ChannelNormalization;
 use onnx2int_graph::scales::{Parameters, activation_parameters, weight_limit, weight_scales};
 use onnx2int_graph::{
     Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata,
@@ -16,7 +17,7 @@ pub(crate) fn insert(
     graph: &Graph,
     plan: &Plan,
     observed: &Observed,
-    normalization: Normalization,
+    normalization: ChannelNormalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
     let mut inserter = Inserter {
@@ -44,8 +45,7 @@ pub(crate) fn insert(
     }
     let Inserter { mut editor, activations, .. } = inserter;
     editor.set_metadata(metadata::STAGE, Stage::Quantized.name());
-    editor.set_metadata(metadata::MEAN, normalization.mean.to_string());
-    editor.set_metadata(metadata::STD, normalization.std.to_string());
+    Normalization::from(normalization).record(&mut editor);
     Ok(Quantized { graph: editor.finish()?, activations })
 }
 
@@ -62,7 +62,7 @@ struct Inserter<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     observed: &'a Observed,
-    normalization: Normalization,
+    normalization: ChannelNormalization,
     settings: Settings,
     editor: GraphEditor,
     done: HashMap<ValueId, Activation>,

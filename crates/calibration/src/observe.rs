@@ -19,7 +19,7 @@ pub(crate) fn observe(
     values: &[ValueId],
     images: &Images,
     indices: &[usize],
-    normalization: Normalization,
+    normalization: &Normalization,
     threads: usize,
 ) -> Result<Observed, CalibrationError> {
     if values.is_empty() {
@@ -88,7 +88,7 @@ fn ranges(
     count: usize,
     images: &Images,
     indices: &[usize],
-    normalization: Normalization,
+    normalization: &Normalization,
 ) -> Result<Vec<Range>, CalibrationError> {
     let mut ranges = vec![Range::default(); count];
     for batch in indices.chunks(BATCH) {

@@ -39,12 +39,12 @@ fn quantized(text: &str, per_axis: bool) -> Result<Quantized, CalibrationError> 
     let graph = Graph::from_text(text).unwrap();
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
-    quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings(per_axis))
+    quantize(verify(&graph).unwrap(), &images, &indices, &Normalization::default(), settings(per_axis))
 }
 
 fn run(graph: &Graph, images: &Images) -> Tensor {
     let indices: Vec<usize> = (0..images.len()).collect();
-    let pixels = images.gather_normalized(&indices, Normalization::default());
+    let pixels = images.gather_normalized(&indices, &Normalization::default());
     let input = Tensor::from_vec(&[images.len(), 1, 28, 28], pixels).unwrap();
     onnx2int_interpreter::run(verify(graph).unwrap(), &[input]).unwrap().remove(0)
 }
@@ -88,7 +88,7 @@ fn observed_ranges_are_those_of_the_interpreter() {
     let graph = network();
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
-    let pixels = images.gather_normalized(&indices, Normalization::default());
+    let pixels = images.gather_normalized(&indices, &Normalization::default());
     let input = Tensor::from_vec(&[45, 1, 28, 28], pixels).unwrap();
     let value = graph.value_by_name("relu").unwrap();
     let mut greatest = f32::NEG_INFINITY;
@@ -122,7 +122,7 @@ fn the_number_of_threads_changes_nothing() {
     let indices: Vec<usize> = (0..45).collect();
     let with = |threads| {
         let settings = Settings { per_axis: true, weight_bits: 8, threads };
-        quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings)
+        quantize(verify(&graph).unwrap(), &images, &indices, &Normalization::default(), settings)
             .unwrap()
             .graph
     };

@@ -217,12 +217,12 @@ pub(crate) struct Quantize {
     /// Training images to observe ranges on; the same number always takes the same images
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) calibration_samples: usize,
-    /// Preprocessing mean [default: the model's metadata, else 33/255]
-    #[arg(long)]
-    pub(crate) mean: Option<f32>,
-    /// Preprocessing standard deviation [default: the model's metadata, else 0.3081]
-    #[arg(long)]
-    pub(crate) std: Option<f32>,
+    /// Preprocessing mean, one for all channels or one for each, with commas [default: the model's metadata, else 33/255]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) mean: Vec<f32>,
+    /// Preprocessing standard deviation, as the mean [default: the model's metadata, else 0.3081]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) std: Vec<f32>,
     #[command(flatten)]
     pub(crate) threads: Threads,
 }

@@ -92,9 +92,8 @@ impl Images {
     ///
     /// # Panics
     /// If an index is out of range.
-    pub fn gather_normalized(&self, indices: &[usize], normalization: Normalization) -> Vec<f32> {
-        let table = normalization.table();
-        indices.iter().flat_map(|&index| self.image(index)).map(|&pixel| table[usize::from(pixel)]).collect()
+    pub fn gather_normalized(&self, indices: &[usize], normalization: &Normalization) -> Vec<f32> {
+        normalization.normalize(&self.gather(indices), 1, PIXELS)
     }
 }
 
@@ -124,7 +123,7 @@ mod tests {
         let gathered = images.gather(&[2, 0]);
         assert_eq!((gathered[0], gathered[PIXELS], gathered.len()), (255, 0, 2 * PIXELS));
         assert_eq!(images.select(&[2, 0]), Images::new(gathered, vec![5, 3]).expect("two images"));
-        let normalized = images.gather_normalized(&[0, 2], Normalization::default());
-        assert_eq!(normalized[PIXELS], Normalization::default().apply(255));
+        let normalized = images.gather_normalized(&[0, 2], &Normalization::default());
+        assert_eq!(normalized[PIXELS], Normalization::default().apply(0, 255));
     }
 }

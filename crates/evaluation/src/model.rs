@@ -28,7 +28,7 @@ pub struct ScoredModel {
 }
 
 /// How an image becomes the model's input, of shape `[batch, 1, 28, 28]`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ModelInput {
     /// f32: each pixel is normalized.
     Normalized(Normalization),
@@ -89,14 +89,13 @@ impl ScoredModel {
 
 impl ModelInput {
     /// All images as one tensor, `[images, 1, 28, 28]`.
-    pub fn tensor(self, images: &Images) -> Tensor {
+    pub fn tensor(&self, images: &Images) -> Tensor {
         let pixels = images.pixels();
         let shape = [pixels.len() / PIXELS, 1, SIDE, SIDE];
         let tensor = match self {
             Self::Bytes => Tensor::from_vec(&shape, pixels.to_vec()),
             Self::Normalized(normalization) => {
-                let table = normalization.table();
-                Tensor::from_vec(&shape, pixels.iter().map(|&pixel| table[usize::from(pixel)]).collect())
+                Tensor::from_vec(&shape, normalization.normalize(pixels, 1, PIXELS))
             }
         };
         tensor.expect("images are whole")
@@ -155,8 +154,10 @@ impl Metadata<'_> {
 
     fn normalization(&self) -> Result<Normalization, EvaluationError> {
         let keys = [metadata::MEAN, metadata::STD];
-        let expected = "a mean and a std above 0, or neither";
-        Ok(self.checked(Normalization::of(self.graph), &keys, expected)?.unwrap_or_default())
+        let expected = "a mean and a std above 0, for all channels or for each, or neither";
+        // Of one channel, as the images are.
+        let read = Normalization::of(self.graph).filter(|normalization| normalization.fits(1));
+        Ok(self.checked(read, &keys, expected)?.unwrap_or_default())
     }
 
     fn logit_scale(&self) -> Result<Option<f64>, EvaluationError> {
@@ -219,7 +220,7 @@ mod tests {
         let graph = model(images(DType::F32), Op::LogSoftmax { axis: 1 }, &metadata);
         let model = ScoredModel::of(&graph, "m.onnx", "00").unwrap();
         assert_eq!(model.stage, Some(Stage::Float));
-        assert_eq!(model.input, ModelInput::Normalized(Normalization { mean: 0.1307, std: 0.25 }));
+        assert_eq!(model.input, ModelInput::Normalized(Normalization::new(&[0.1307], &[0.25]).unwrap()));
         assert_eq!((model.output, model.logit_scale), (OutputKind::LogProbabilities, None));
         assert_eq!(model.fixed_batch, None);
     }
@@ -288,8 +289,8 @@ mod tests {
         assert_eq!(bytes.shape(), [2, 1, 28, 28]);
         assert_eq!(bytes.as_slice::<u8>().unwrap()[PIXELS], 255);
         let normalization = Normalization::default();
-        let floats = ModelInput::Normalized(normalization).tensor(&images);
+        let floats = ModelInput::Normalized(normalization.clone()).tensor(&images);
         let floats = floats.as_slice::<f32>().unwrap();
-        assert_eq!((floats[PIXELS], floats[0]), (normalization.apply(255), normalization.apply(0)));
+        assert_eq!((floats[PIXELS], floats[0]), (normalization.apply(0, 255), normalization.apply(0, 0)));
     }
 }

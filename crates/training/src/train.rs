@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         let observed: Vec<usize> =
             indices.iter().copied().step_by(indices.len().div_ceil(OBSERVED)).collect();
         let chunks = observed.chunks(self.recipe.batch_size).map(|chosen| {
-            let pixels = images.gather_normalized(chosen, self.recipe.normalization);
+            let pixels = images.gather_normalized(chosen, &self.recipe.normalization.into());
             let pixels = TensorData::new(pixels, [chosen.len(), 1, SIDE, SIDE]);
             network.greatest_activations(Tensor::from_data(pixels, &device))
         });

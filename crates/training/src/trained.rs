@@ -44,7 +44,7 @@ impl Trained {
         let device = self.recipe.backend.device();
         let mut answers = Vec::with_capacity(indices.len() * CLASSES);
         for chunk in indices.chunks(CHUNK) {
-            let pixels = images.gather_normalized(chunk, self.recipe.normalization);
+            let pixels = images.gather_normalized(chunk, &self.recipe.normalization.into());
             let pixels = TensorData::new(pixels, [chunk.len(), 1, SIDE, SIDE]);
             let answer = self.network.forward(BurnTensor::from_data(pixels, &device), None, None).into_data();
             answers.extend_from_slice(answer.as_slice::<f32>().expect("every tensor of this crate is f32"));

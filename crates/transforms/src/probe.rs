@@ -122,9 +122,9 @@ pub(crate) fn compare(
     executor: &dyn Executor,
     probe: &Probe,
 ) -> Result<ProbeResult, ProbeError> {
-    let normalization = Normalization::of(&before).unwrap_or(probe.normalization);
-    let old = Logits::of(before, "before", executor, &probe.images, normalization)?;
-    let new = Logits::of(after, "after", executor, &probe.images, normalization)?;
+    let normalization = Normalization::of(&before).unwrap_or_else(|| probe.normalization.clone());
+    let old = Logits::of(before, "before", executor, &probe.images, &normalization)?;
+    let new = Logits::of(after, "after", executor, &probe.images, &normalization)?;
     if old.values.len() != new.values.len() || old.classes != new.classes {
         return Err(ProbeError::Interface {
             expected: format!("{} logits for each image, as before", old.classes),
@@ -220,7 +220,7 @@ impl Logits {
         which: &'static str,
         executor: &dyn Executor,
         images: &Tensor,
-        normalization: Normalization,
+        normalization: &Normalization,
     ) -> Result<Self, ProbeError> {
         let input = model_input(graph, images, normalization)?;
         let outputs = executor.run(graph, &[input]).map_err(|message| ProbeError::Run { which, message })?;
@@ -274,7 +274,7 @@ fn interface<T>(expected: impl Into<String>, found: String) -> Result<T, ProbeEr
 fn model_input(
     graph: Verified<'_>,
     images: &Tensor,
-    normalization: Normalization,
+    normalization: &Normalization,
 ) -> Result<Tensor, ProbeError> {
     let &[input] = graph.inputs() else {
         return interface("a model with one input", format!("{} inputs", graph.inputs().len()));
@@ -290,7 +290,12 @@ fn model_input(
     match input.ty.dtype {
         DType::U8 => Ok(images.clone()),
         DType::F32 => {
-            let values = pixels.iter().map(|&pixel| normalization.apply(pixel)).collect();
+            let (channels, plane) = (shape.get(1).copied().unwrap_or(1), shape.iter().skip(2).product());
+            if !normalization.fits(channels) {
+                let found = format!("{} of them for {channels} channels", normalization.channels());
+                return interface("one mean and std, or one for each channel of the images", found);
+            }
+            let values = normalization.normalize(pixels, channels, plane);
             Ok(Tensor::from_vec::<f32>(shape, values).expect("as many floats as pixels"))
         }
         _ => interface("an input of float32 or uint8", input.ty.to_string()),

@@ -12,8 +12,10 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     let model = files::read_model(&arguments.model)?;
     files::check_writable(&arguments.output)?;
     let stored = Normalization::of(&model.graph).unwrap_or_default();
+    let given =
+        |numbers: &[f32], stored: Vec<f32>| if numbers.is_empty() { stored } else { numbers.to_vec() };
     let normalization =
-        Normalization::new(arguments.mean.unwrap_or(stored.mean), arguments.std.unwrap_or(stored.std))?;
+        Normalization::new(&given(&arguments.mean, stored.means()), &given(&arguments.std, stored.stds()))?;
     let dataset = files::load_dataset(&arguments.data.data_dir)?;
     let indices = dataset.train.calibration_indices(arguments.calibration_samples)?;
     let settings = Settings {
@@ -21,7 +23,7 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
         weight_bits: arguments.weight_bits,
         threads: arguments.threads.count(),
     };
-    let quantized = quantize(verify(&model.graph)?, &dataset.train, &indices, normalization, settings)
+    let quantized = quantize(verify(&model.graph)?, &dataset.train, &indices, &normalization, settings)
         .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
     let verified = verify_stage(&quantized.graph, Stage::Quantized)
         .context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;

@@ -25,11 +25,12 @@
 //!
 //! # Refuses
 //! An input that is not quantized to uint8 by one per-tensor quantizer (`input-quantizer`); a model
-//! that does not tell its preprocessing (`normalization-unknown`); pixels that the quantizer gives
-//! another code (`pixel-codes`); a scale more than 1 % or a zero point more than 1 from the
-//! preprocessing's (`rescaling-far-off`); a bias that does not fit anew (`bias-range`).
+//! that does not tell its preprocessing (`normalization-unknown`), or tells a different one for each
+//! channel (`normalization-per-channel`); pixels that the quantizer gives another code
+//! (`pixel-codes`); a scale more than 1 % or a zero point more than 1 from the preprocessing's
+//! (`rescaling-far-off`); a bias that does not fit anew (`bias-range`).
 
-use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::metadata::{self, ChannelNormalization, Normalization};
 use onnx2int_graph::{
     DType, Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Relation, Stage, Tensor, ValueId,
     Verified, movement,
@@ -73,7 +74,7 @@ impl Transform for AddRescaling {
     ) -> Result<Graph, TransformError> {
         let site = find_site(&graph)?;
         let mut editor = GraphEditor::from(graph.graph().clone());
-        let normalization = Normalization::of(&graph);
+        let normalization = normalization(&graph)?;
         if self.scale.is_some() || self.zero_point.is_some() {
             self.give_parameters(&graph, &mut editor, &site, normalization, log)?;
         } else {
@@ -81,6 +82,24 @@ impl Transform for AddRescaling {
         }
         rewrite_site(&mut editor, &site, log)?;
         Ok(editor.finish()?)
+    }
+}
+
+/// The preprocessing, where the model tells it.
+fn normalization(graph: &Graph) -> Result<Option<ChannelNormalization>, TransformError> {
+    let Some(normalization) = Normalization::of(graph) else { return Ok(None) };
+    match normalization.uniform() {
+        Some(channel) => Ok(Some(channel)),
+        None => {
+            let reason = format!(
+                "expected one number for all channels in the metadata {:?} and {:?}, found {}, not all equal; \
+                 pixels that are their own codes have one scale and zero point: quantize with one mean and one std",
+                metadata::MEAN,
+                metadata::STD,
+                normalization.channels()
+            );
+            Err(TransformError::model("normalization-per-channel", reason))
+        }
     }
 }
 
@@ -134,7 +153,10 @@ fn find_site(graph: &Graph) -> Result<QuantizedInput, TransformError> {
 }
 
 /// Every pixel must be its own code under preprocessing and quantizer.
-fn check_codes(site: &QuantizedInput, normalization: Option<Normalization>) -> Result<(), TransformError> {
+fn check_codes(
+    site: &QuantizedInput,
+    normalization: Option<ChannelNormalization>,
+) -> Result<(), TransformError> {
     let Some(normalization) = normalization else {
         let reason = format!(
             "expected the metadata {:?} and {:?} of the preprocessing (x/255 - mean)/std; pass --scale and \
@@ -205,7 +227,7 @@ impl AddRescaling {
         graph: &Graph,
         editor: &mut GraphEditor,
         site: &QuantizedInput,
-        normalization: Option<Normalization>,
+        normalization: Option<ChannelNormalization>,
         log: &mut RewriteLog,
     ) -> Result<(), TransformError> {
         let scale = self.scale.unwrap_or(site.scale);
@@ -358,6 +380,14 @@ mod tests {
     #[test]
     fn unknown_preprocessing_is_refused_with_advice() {
         check_refused(&COPY, &model("", "0.0127", "33u8"), "normalization-unknown", "onnx2int.mean");
+    }
+
+    #[test]
+    fn channels_with_a_preprocessing_of_their_own_are_refused() {
+        let metadata = MNIST.replace("0.12941177", "0.485,0.456");
+        assert_ne!(metadata, MNIST);
+        let text = model(&metadata, "0.012728234", "33u8");
+        check_refused(&COPY, &text, "normalization-per-channel", "onnx2int.mean");
     }
 
     #[test]
