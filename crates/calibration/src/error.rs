@@ -40,15 +40,6 @@ pub enum CalibrationError {
         /// The inputs that it has.
         found: String,
     },
-    /// Channels with a preprocessing of their own.
-    #[error(
-        "the quantizer gives the input one scale and zero point, and the {channels} channels have different means or \
-         stds; give one --mean and one --std for all channels"
-    )]
-    Channels {
-        /// The channels of the preprocessing.
-        channels: usize,
-    },
     /// A tensor has values that are infinite or not numbers.
     #[error("tensor {tensor:?} holds values that are not finite on the calibration images")]
     NotFinite {

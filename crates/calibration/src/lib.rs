@@ -75,10 +75,7 @@ pub fn quantize(
     normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
-    let Some(channel) = normalization.uniform() else {
-        return Err(CalibrationError::Channels { channels: normalization.channels() });
-    };
     let plan = plan::plan(graph.graph())?;
     let observed = observe::observe(graph, &plan.observed, images, indices, normalization, settings.threads)?;
-    insert::insert(graph.graph(), &plan, &observed, channel, settings)
+    insert::insert(graph.graph(), &plan, &observed, normalization, settings)
 }

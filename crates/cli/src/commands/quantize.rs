@@ -3,9 +3,11 @@
 use anyhow::Context;
 use onnx2int_calibration::{Settings, quantize};
 use onnx2int_graph::metadata::Normalization;
-use onnx2int_graph::{Stage, verify, verify_stage};
+use onnx2int_graph::{Graph, Stage, verify, verify_stage};
+use onnx2int_transforms::{RewriteLog, prepare};
 
 use crate::arguments::Quantize;
+use crate::execution::Interpreter;
 use crate::{console, files};
 
 pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
@@ -23,7 +25,9 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
         weight_bits: arguments.weight_bits,
         threads: arguments.threads.count(),
     };
-    let quantized = quantize(verify(&model.graph)?, &dataset.train, &indices, &normalization, settings)
+    let prepared = prepared(&model.graph, settings.threads)
+        .with_context(|| format!("cannot prepare {:?} to be quantized", arguments.model))?;
+    let quantized = quantize(verify(&prepared)?, &dataset.train, &indices, &normalization, settings)
         .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
     let verified = verify_stage(&quantized.graph, Stage::Quantized)
         .context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;
@@ -36,4 +40,14 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     }
     console::note(format_args!("wrote {:?}, calibrated on {} images", arguments.output, indices.len()));
     Ok(())
+}
+
+/// The graph with its operators in the forms that the quantizer knows; tells what was changed.
+fn prepared(graph: &Graph, threads: usize) -> anyhow::Result<Graph> {
+    let mut log = RewriteLog::default();
+    let prepared = prepare(verify(graph)?, &Interpreter { threads }, &mut log)?;
+    for site in log.sites() {
+        console::note(format_args!("{}: {}", site.node, site.change));
+    }
+    Ok(prepared)
 }
