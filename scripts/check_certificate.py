@@ -247,6 +247,8 @@ class Analysis:
             operand = self._first(node, operands)
             name = operand.low_attained[0] if operand.free else "no: not-all-elements-kept"
             return uniform(*operand.hull).claim(name)
+        if node.op_type == "Pad":
+            return self._pad(node, operands)
         if node.op_type == "Concat":
             return self._concat(node, operands)
         if node.op_type == "ArgMax":
@@ -531,6 +533,22 @@ class Analysis:
         else:
             bounds.claim("no: positions-merged")
         return bounds
+
+    def _pad(self, node: onnx.NodeProto, operands: list[Bounds | None]) -> Bounds:
+        operand = self._first(node, operands)
+        low, high = 0, 0
+        if len(node.input) > 2 and node.input[2]:
+            value = operands[2]
+            if value is None:
+                raise Rejected(f"the model: node {node.name!r}: expected an integer to pad with")
+            low, high = value.hull
+        before, after = self.model.shape(node.input[0]), self.model.shape(node.output[0])
+        if operand.per_channel and before[1] == after[1]:
+            bounds = channels(np.minimum(operand.low, low), np.maximum(operand.high, high))
+        else:
+            least, greatest = operand.hull
+            bounds = uniform(min(least, low), max(greatest, high))
+        return bounds.claim("no: not-followed")
 
     def _concat(self, node: onnx.NodeProto, operands: list[Bounds | None]) -> Bounds:
         rank = len(self.model.shape(node.output[0]))

@@ -61,6 +61,10 @@ const %rows_under: i64[1] = [-5]
 const %index: i32[] = 3
 const %axes: i64[2] = [2, 3]
 const %nested: i64[1,1] = [1]
+const %none: i64[0] = []
+const %line_pads: i64[6] = [0, 0, 1, 0, 0, 2]
+const %batch_pads: i64[6] = [1, 0, 0, 0, 0, 0]
+const %minus: i64[2] = [-1, 1]
 ";
 
 /// The type that the verifier infers, or the name of the rule that the operands break.
@@ -191,6 +195,45 @@ fn pools() {
         ("MaxPool(%matrix) kernel_shape=[]", "operand-shape"),
         ("MaxPool(%any) kernel_shape=[2]", "operand-shape"),
         ("MaxPool(%i) kernel_shape=[2]", "operand-dtype"),
+        ("AveragePool(%image) kernel_shape=[2,2] strides=[2,2]", "f32[N,4,4,3]"),
+        ("AveragePool(%line) kernel_shape=[3] strides=[4] pads=[1,0] ceil_mode=1", "f32[N,4,3]"),
+        ("AveragePool(%line) kernel_shape=[3] dilations=[3] count_include_pad=1", "f32[N,4,3]"),
+        ("AveragePool(%line) kernel_shape=[2] strides=[5] pads=[1,1] ceil_mode=1", "attribute-fits"),
+        ("AveragePool(%line) kernel_shape=[2] dilations=[10] pads=[1,1]", "attribute-fits"),
+        ("AveragePool(%image) kernel_shape=[2,2] pads=[2,0,0,0] count_include_pad=1", "attribute-fits"),
+        ("AveragePool(%matrix) kernel_shape=[]", "operand-shape"),
+        ("AveragePool(%bytes) kernel_shape=[2,2]", "operand-dtype"),
+    ]);
+}
+
+#[test]
+fn averages_and_normalization() {
+    check(&[
+        ("GlobalAveragePool(%image)", "f32[N,4,1,1]"),
+        ("GlobalAveragePool(%any)", "f32[N,H,1]"),
+        ("GlobalAveragePool(%matrix)", "operand-shape"),
+        ("GlobalAveragePool(%bytes)", "operand-dtype"),
+        ("ReduceMean(%image)", "f32[1,1,1,1]"),
+        ("ReduceMean(%image) keepdims=0", "f32[]"),
+        ("ReduceMean(%image, %axes)", "f32[N,4,1,1]"),
+        ("ReduceMean(%image, %axes) keepdims=0", "f32[N,4]"),
+        ("ReduceMean(%image, %none)", "f32[1,1,1,1]"),
+        ("ReduceMean(%any, %last) keepdims=0", "f32[N,H]"),
+        ("ReduceMean(%square, %keep)", "f32[1,1]"),
+        ("ReduceMean(%square, %two_inferred)", "attribute-fits"),
+        ("ReduceMean(%square, %far)", "attribute-fits"),
+        ("ReduceMean(%matrix, %unknown)", "operand-constant"),
+        ("ReduceMean(%matrix, %index)", "operand-dtype"),
+        ("ReduceMean(%empty, %last)", "operand-shape"),
+        ("ReduceMean(%i)", "operand-dtype"),
+        ("BatchNormalization(%image, %vector, %vector, %vector, %vector)", "f32[N,4,8,6]"),
+        ("BatchNormalization(%matrix, %vector, %vector, %vector, %scales) epsilon=0.5", "f32[N,4]"),
+        ("BatchNormalization(%vector, %vector, %vector, %vector, %vector)", "operand-shape"),
+        ("BatchNormalization(%image, %vector, %c, %vector, %vector)", "operand-shape"),
+        ("BatchNormalization(%image, %vector, %vector, %vector, %scalar)", "operand-shape"),
+        ("BatchNormalization(%image, %vector, %vector, %vector, %u_vector)", "operand-dtype"),
+        ("BatchNormalization(%bytes, %vector, %vector, %vector, %vector)", "operand-dtype"),
+        ("BatchNormalization(%image, %vector, %vector, %vector)", "operand-count"),
     ]);
 }
 
@@ -231,8 +274,23 @@ fn element_by_element() {
         ("Relu(%signed)", "i8[N,4,8,6]"),
         ("Relu(%bytes)", "operand-dtype"),
         ("Relu(%matrix, %matrix)", "operand-count"),
+        ("Sigmoid(%any)", "f32[N,H,W]"),
+        ("LeakyRelu(%matrix) alpha=0.5", "f32[N,4]"),
+        ("Gelu(%scalar) tanh=1", "f32[]"),
+        ("HardSwish(%i)", "operand-dtype"),
+        ("Tanh(%u)", "operand-dtype"),
+        ("Erf(%matrix, %matrix)", "operand-count"),
+        ("PRelu(%matrix, %vector)", "f32[N,4]"),
+        ("PRelu(%matrix, %scalar)", "f32[N,4]"),
+        ("PRelu(%vector, %square)", "operand-shape"),
+        ("PRelu(%one_scale, %vector)", "operand-shape"),
+        ("PRelu(%matrix, %c)", "operand-shape"),
+        ("PRelu(%i, %i)", "operand-dtype"),
+        ("PRelu(%matrix, %u_vector)", "operand-dtype"),
         ("Clip(%matrix, 0.0, 6.0)", "f32[N,4]"),
         ("Clip(%u, _, 6u8)", "u8[N,4]"),
+        ("Max(%u, 3u8)", "u8[N,4]"),
+        ("Min(%u, %u_vector)", "u8[N,4]"),
         ("Clip(%i)", "i32[N,4]"),
         ("Clip(%matrix, 0i32)", "operand-dtype"),
         ("Clip(%matrix, %one_scale)", "operand-shape"),
@@ -324,6 +382,7 @@ fn data_movement() {
         ("Gather(%square, %rows_under)", "operand-shape"),
         ("Gather(%matrix, %rows_under)", "f32[1,4]"),
         ("Gather(%square, %rows) axis=2", "attribute-fits"),
+        ("Gather(%u_vector, %i)", "u8[N,4]"),
         ("Gather(%square, %u)", "operand-dtype"),
         ("Slice(%vector, %one, %far)", "f32[3]"),
         ("Slice(%vector, %one, %last)", "f32[2]"),
@@ -338,6 +397,22 @@ fn data_movement() {
         ("Slice(%vector, %one, %nested)", "operand-shape"),
         ("Slice(%matrix, %unknown, %rows)", "operand-constant"),
         ("Slice(%vector, %one)", "operand-count"),
+        ("Pad(%line, %line_pads)", "f32[N,4,12]"),
+        ("Pad(%line, %line_pads, 0.5)", "f32[N,4,12]"),
+        ("Pad(%line, %rows, %one_scale, %last)", "operand-shape"),
+        ("Pad(%vector, %three)", "operand-shape"),
+        ("Pad(%vector, %minus)", "operand-shape"),
+        ("Pad(%bytes, %axes, 3u8, %one)", "u8[N,9,8,6]"),
+        ("Pad(%truth, %axes, true, %last)", "bool[N,9]"),
+        ("Pad(%line, %batch_pads)", "operand-shape"),
+        ("Pad(%line, %axes)", "operand-shape"),
+        ("Pad(%line, %axes, _, %far)", "attribute-fits"),
+        ("Pad(%square, %split, _, %two_inferred)", "attribute-fits"),
+        ("Pad(%line, %unknown, _, %last)", "operand-constant"),
+        ("Pad(%line, %axes, 0u8, %last)", "operand-dtype"),
+        ("Pad(%line, %axes, %scales, %last)", "operand-shape"),
+        ("Pad(%line, %index)", "operand-dtype"),
+        ("Pad(%line)", "operand-count"),
         ("Squeeze(%ones)", "f32[4,5]"),
         ("Squeeze(%ones, %zero)", "f32[4,1,5]"),
         ("Squeeze(%ones, %one)", "operand-shape"),

@@ -136,6 +136,29 @@ fn one_channel_broadcasts_over_many() {
 }
 
 #[test]
+fn padding_adds_its_value_to_every_channel() {
+    let range = |operands: &str| {
+        range_of_text(&format!(
+            "in %x: u8[N,1,2,2]
+            const %w: i8[2,1,1,1] = [2, -1]
+            const %axes: i64[2] = [2, -1]
+            const %channels: i64[1] = [1]
+            const %both: i64[4] = [1, 0, 0, 1]
+            const %one: i64[2] = [0, 1]
+            %y = ConvInteger(%x, %w, 0u8, 0i8)
+            %b = Add(%y, 5i32)
+            %p = Pad(%b, {operands})
+            out %p"
+        ))
+        .0
+    };
+    let channels = |bounds: &[Interval]| ChannelRange::per_channel(bounds.to_vec());
+    assert_eq!(range("%both, _, %axes"), channels(&[(0, 515), (-250, 5)]));
+    assert_eq!(range("%both, 600i32, %axes"), channels(&[(5, 600), (-250, 600)]));
+    assert_eq!(range("%one, -300i32, %channels"), ChannelRange::uniform(-300, 515));
+}
+
+#[test]
 fn huge_extents_take_no_memory() {
     let (range, _) = range_of_text(
         "in %x: u8[N,1,1000000000,1000000000]

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::{MAX_REPEATED_ELEMENTS, ParseError};
 use crate::{
-    ConvAttributes, DType, Dim, Graph, GraphEditor, MaxPoolAttributes, Op, Pads, QuantizationAnnotation,
-    Tensor, TensorType, ValueId,
+    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, Graph, GraphEditor, MaxPoolAttributes, Op,
+    Pads, QuantizationAnnotation, Tensor, TensorType, ValueId,
 };
 
 /// The whole grammar, as the printer writes it.
@@ -53,12 +53,31 @@ const %starts: i64[1] = [1]
 const %ends: i64[1] = [9223372036854775807]
 const %axes: i64[1] = [3]
 const %steps: i64[1] = [2]
+const %minus: i64[1] = [-1]
+const %starts_and_ends: i64[2] = [1, 2]
+const %ones: f32[5] = splat 1.0
 %conv: f32[N,4,2,2] = Conv(%x, %w) strides=[2,3] pads=[1,0,0,1] dilations=[2,1] group=2
 %convi: i32[N,4,5,5] = ConvInteger(%u, %wi, 3u8, 0i8) group=2
 %gemm: f32[5,5] = Gemm(%m, %b) alpha=0.5 beta=2.0 transA=1 transB=1
 %matmul: f32[4,4] = MatMul(%m, %b)
 %matmuli: i32[4,4] = MatMulInteger(%mi, %bi, _, 1i8)
 %pool: f32[N,2,4,4] = MaxPool(%x) kernel_shape=[3,3] strides=[2,2] pads=[1,1,1,1] ceil_mode=1
+%average: f32[N,2,4,3] = AveragePool(%x) kernel_shape=[3,3] strides=[2,3] pads=[1,0,1,0] ceil_mode=1 count_include_pad=1
+%dilated: f32[N,2,3,5] = AveragePool(%x) kernel_shape=[3,3] dilations=[2,1]
+%global: f32[N,2,1,1] = GlobalAveragePool(%x)
+%mean: f32[N,2,7] = ReduceMean(%x, %axes) keepdims=0
+%normal: f32[4,5] = BatchNormalization(%m, %ones, %ones, %ones, %ones) epsilon=0.25
+%leaky: f32[4,5] = LeakyRelu(%m) alpha=0.25
+%elu: f32[4,5] = Elu(%m) alpha=-0.0
+%hardsigmoid: f32[4,5] = HardSigmoid(%m) alpha=0.25 beta=0.75
+%hardswish: f32[4,5] = HardSwish(%m)
+%sigmoid: f32[4,5] = Sigmoid(%m)
+%tanh: f32[4,5] = Tanh(%m)
+%softplus: f32[4,5] = Softplus(%m)
+%erf: f32[4,5] = Erf(%m)
+%gelu: f32[4,5] = Gelu(%m) tanh=1
+%prelu: f32[4,5] = PRelu(%m, %ones)
+%pad: f32[4,8] = Pad(%m, %starts_and_ends, 0.5, %minus)
 %q: u8[4,5] = QuantizeLinear(%m, 0.5) axis=0
 %d: f32[4,5] = DequantizeLinear(%q, 0.5) axis=-1
 %relu: f32[4,5] = Relu(%m)
@@ -314,7 +333,7 @@ struct Step {
 
 fn step() -> impl Strategy<Value = Step> {
     (
-        0..21_usize,
+        0..27_usize,
         any::<[usize; 3]>(),
         prop::array::uniform3(-2..4_i64),
         any::<u32>(),
@@ -384,6 +403,14 @@ fn take_step(editor: &mut GraphEditor, step: &Step, values: &[ValueId]) -> Optio
         dilations: vec![1, 1],
         ceil_mode: i > 0,
     };
+    let average = AveragePoolAttributes {
+        kernel_shape: pool.kernel_shape.clone(),
+        strides: pool.strides.clone(),
+        pads: pool.pads.clone(),
+        dilations: vec![1, 2],
+        ceil_mode: pool.ceil_mode,
+        count_include_pad: j > 0,
+    };
     let (op, mut inputs) = match step.kind {
         1 => (Op::Relu, vec![Some(a)]),
         2 => (Op::Flatten { axis: i }, vec![Some(a)]),
@@ -404,6 +431,12 @@ fn take_step(editor: &mut GraphEditor, step: &Step, values: &[ValueId]) -> Optio
         17 => (Op::Reshape { allow_zero: j > 0 }, vec![Some(a), Some(b)]),
         18 => (Op::Clip, vec![Some(a), None, Some(b)]),
         19 => (Op::Squeeze, vec![Some(a)]),
+        20 => (Op::GlobalAveragePool, vec![Some(a)]),
+        21 => (Op::ReduceMean { keepdims: j > 0 }, vec![Some(a)]),
+        22 => (Op::PRelu, vec![Some(a), Some(b)]),
+        23 => (Op::Pad, vec![Some(a), Some(b)]),
+        24 => (Op::Activation(Activation::HardSigmoid { alpha: float, beta: i as f32 }), vec![Some(a)]),
+        25 => (Op::AveragePool(average), vec![Some(a)]),
         _ => (Op::Identity, vec![Some(a)]),
     };
     let mut constant = |editor: &mut GraphEditor, tensor: Tensor| {
