@@ -13,6 +13,7 @@ mod float_bias;
 mod gemm;
 mod mean;
 mod pad;
+mod scalar;
 mod signed;
 
 use onnx2int_graph::{Graph, Tensor, Verified, verify};
@@ -45,7 +46,7 @@ pub fn prepare(
 
 /// Brings the operators of a quantized network to the forms that the passes know.
 pub(crate) fn of_quantized(graph: Graph, log: &mut RewriteLog) -> Result<Graph, TransformError> {
-    let own: [Form; 3] = [average_pool::rewrite, signed::rewrite, float_bias::rewrite];
+    let own: [Form; 4] = [scalar::rewrite, average_pool::rewrite, signed::rewrite, float_bias::rewrite];
     COMMON.into_iter().chain(own).try_fold(graph, |graph, form| form(graph, log))
 }
 
