@@ -214,6 +214,12 @@ pub(crate) struct Quantize {
     /// Bits of a weight, 2 to 8; with 7 no two products leave 16 bits, where kernels saturate
     #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=8))]
     pub(crate) weight_bits: u32,
+    /// How the range of an activation is chosen
+    #[arg(long, value_enum, default_value_t = CalibrationMethod::MinMax)]
+    pub(crate) calibration: CalibrationMethod,
+    /// percentile: what part of the values a range holds
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.99, value_parser = percent)]
+    pub(crate) percentile: f64,
     /// Training images to observe ranges on; the same number always takes the same images
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) calibration_samples: usize,
@@ -225,6 +231,29 @@ pub(crate) struct Quantize {
     pub(crate) std: Vec<f32>,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+/// How the range of an activation is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CalibrationMethod {
+    /// From the least to the greatest value
+    MinMax,
+    /// From the average of the images' least values to that of their greatest
+    MovingAverage,
+    /// What holds most values, without the outermost at both ends
+    Percentile,
+    /// The least divergence of the quantized values' distribution
+    Entropy,
+    /// The least mean squared error
+    Mse,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match percent > 50.0 && percent <= 100.0 {
+        true => Ok(percent),
+        false => Err("expected more than 50 and up to 100".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]

@@ -1,12 +1,12 @@
 //! `onnx2int quantize`: a float model to 8-bit QDQ form.
 
 use anyhow::Context;
-use onnx2int_calibration::{Settings, quantize};
+use onnx2int_calibration::{Method, Settings, quantize};
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Graph, Stage, verify, verify_stage};
 use onnx2int_transforms::{RewriteLog, prepare};
 
-use crate::arguments::Quantize;
+use crate::arguments::{CalibrationMethod, Quantize};
 use crate::execution::Interpreter;
 use crate::{console, files};
 
@@ -23,6 +23,13 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     let settings = Settings {
         per_axis: arguments.per_axis,
         weight_bits: arguments.weight_bits,
+        method: match arguments.calibration {
+            CalibrationMethod::MinMax => Method::MinMax,
+            CalibrationMethod::MovingAverage => Method::MovingAverage,
+            CalibrationMethod::Percentile => Method::Percentile(arguments.percentile),
+            CalibrationMethod::Entropy => Method::Entropy,
+            CalibrationMethod::Mse => Method::MeanSquaredError,
+        },
         threads: arguments.threads.count(),
     };
     let prepared = prepared(&model.graph, settings.threads)
