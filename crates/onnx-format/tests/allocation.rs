@@ -130,6 +130,19 @@ fn hostile_files() -> Vec<(&'static str, Vec<u8>, bool)> {
         vec![tensor(&[2], DataType::Int64, vec![1; 16])],
         chain(20_000, "t", |from, to| node("Identity", &[from], to)),
     );
+    let summands = vec!["x"; 100_000];
+    let one_sum = model(
+        vec![value("x", DataType::Float, vec![symbol("N"), number(2)])],
+        vec![],
+        vec![node("Sum", &summands, "y")],
+    );
+    // Each inner value is named after the output.
+    let long_output = "y".repeat(100_000);
+    let long_sum = model(
+        vec![value("x", DataType::Float, vec![symbol("N")])],
+        vec![],
+        vec![node("Sum", &summands[..30_000], &long_output)],
+    );
     // The message for each node would quote its type.
     let long_name = "N".repeat(100_000);
     let problems = (0..10_000).map(|n| node("Gemm", &["x", "x"], &format!("y{n}"))).collect();
@@ -144,6 +157,8 @@ fn hostile_files() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("a million channels", wide, true),
         ("nodes of one name", one_name, true),
         ("a long chain of shapes", long_shape_chain, true),
+        ("a sum of a hundred thousand", one_sum, true),
+        ("a sum of a long name", long_sum, true),
         ("a long name in every message", long_symbol, false),
         ("many long messages", many_problems, false),
     ]

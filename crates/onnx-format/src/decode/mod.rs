@@ -1,7 +1,9 @@
 //! ONNX bytes to [`Graph`].
 
 mod attributes;
+mod expansion;
 mod fresh_names;
+mod operands;
 mod operators;
 mod size;
 mod tensor;
@@ -18,8 +20,10 @@ use prost::Message;
 use crate::annotation_keys::{SCALE, ZERO_POINT};
 use crate::{DecodeError, Place, Problem};
 use attributes::Attributes;
+use expansion::{Input, Step, StepName};
 use fresh_names::FreshNames;
-use operators::{Operand, Operands, Refusal};
+use operands::{Node, Operand, Operands, Refusal};
+use operators::is_default_domain;
 use size::check_size;
 use types::{Symbols, check_declared, input_type};
 
@@ -99,10 +103,6 @@ fn operator_set(model: &ModelProto) -> Result<i64, DecodeError> {
     if ACCEPTED_OPSETS.contains(&version) { Ok(version) } else { Err(DecodeError::Opset { found: version }) }
 }
 
-fn is_default_domain(domain: &str) -> bool {
-    matches!(domain, "" | "ai.onnx")
-}
-
 /// What is known of a value's name.
 #[derive(Clone, Copy)]
 enum Slot {
@@ -121,6 +121,8 @@ struct Decoder<'a> {
     used: HashSet<&'a str>,
     /// Names that nodes have, or will have.
     node_names: FreshNames,
+    /// The same of values.
+    value_names: FreshNames,
     named_nodes: HashSet<&'a str>,
     outputs: Vec<ValueId>,
     symbols: Symbols,
@@ -130,6 +132,10 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     fn new(graph: &'a GraphProto, opset: i64) -> Self {
         let name = if graph.name.is_empty() { UNNAMED_GRAPH } else { &graph.name };
+        let node_outputs = graph.node.iter().flat_map(|node| &node.output);
+        let values = node_outputs
+            .chain(graph.initializer.iter().map(|tensor| &tensor.name))
+            .chain(graph.input.iter().map(|input| &input.name));
         let operands = graph.node.iter().flat_map(|node| &node.input);
         let outputs = graph.output.iter().map(|output| &output.name);
         Self {
@@ -138,6 +144,7 @@ impl<'a> Decoder<'a> {
             values: HashMap::new(),
             used: operands.chain(outputs).map(String::as_str).collect(),
             node_names: FreshNames::beside(graph.node.iter().map(|node| node.name.clone())),
+            value_names: FreshNames::beside(values.cloned()),
             named_nodes: HashSet::new(),
             outputs: Vec::new(),
             symbols: Symbols::of(graph),
@@ -245,9 +252,6 @@ impl<'a> Decoder<'a> {
     }
 
     fn make_node(&mut self, name: &str, node: &'a NodeProto) -> Result<ValueId, Refusal> {
-        if !is_default_domain(&node.domain) {
-            return Err(format!("operators of domain {:?} are not supported", node.domain).into());
-        }
         let slots = node
             .input
             .iter()
@@ -261,16 +265,15 @@ impl<'a> Decoder<'a> {
                 )),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let attributes = Attributes::of(node)?;
-        let op = operators::read(
-            &node.op_type,
-            self.opset,
-            &attributes,
-            &Operands { graph: self.editor.graph(), slots: &slots },
-        )?;
+        let view = Node {
+            opset: self.opset,
+            attributes: Attributes::of(node)?,
+            operands: Operands { graph: self.editor.graph(), slots: &slots },
+        };
+        let expansion = operators::read(&node.domain, &node.op_type, &view)?;
         let output = match node.output.first() {
             Some(output) if !output.is_empty() => output,
-            _ => return Err("its first output has no name".to_owned().into()),
+            _ => return Err("its first output has no name".into()),
         };
         for (index, other) in node.output.iter().enumerate().skip(1) {
             if self.used.contains(other.as_str()) && !other.is_empty() {
@@ -279,15 +282,53 @@ impl<'a> Decoder<'a> {
                 );
             }
         }
-        let inputs = slots
-            .iter()
-            .map(|slot| match slot {
-                Operand::Absent => Ok(None),
-                Operand::Known(id) => Ok(Some(*id)),
-                Operand::Unreadable => Err(Refusal::OperandUnreadable),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let id = self.editor.add_node(name, op, inputs, output).map_err(edit_reason)?;
+        if slots.iter().any(|slot| matches!(slot, Operand::Unreadable)) {
+            return Err(Refusal::OperandUnreadable);
+        }
+        let mut results = Vec::new();
+        for step in expansion.into_steps() {
+            results.push(self.make_step(name, output, node, &slots, &results, step)?);
+        }
+        Ok(*results.last().expect("an expansion has a last step"))
+    }
+
+    /// Makes one node of those that a node of the file becomes; `results` are those of the earlier ones.
+    fn make_step(
+        &mut self,
+        name: &str,
+        output: &str,
+        node: &NodeProto,
+        slots: &[Operand],
+        results: &[ValueId],
+        step: Step,
+    ) -> Result<ValueId, Refusal> {
+        let own_name = step.name.map(|name| match name {
+            StepName::OfOperand(slot, suffix) => {
+                format!("{}_{suffix}", node.input.get(slot).map_or(output, String::as_str))
+            }
+            StepName::OfOutput(suffix) => format!("{output}_{suffix}"),
+        });
+        let (node_name, value_name) = match own_name {
+            None => (name.to_owned(), output.to_owned()),
+            Some(own) => (self.node_names.fresh(&own), self.value_names.fresh(&own)),
+        };
+        let mut inputs = Vec::with_capacity(step.inputs.len());
+        for (slot, input) in step.inputs.into_iter().enumerate() {
+            inputs.push(match input {
+                Input::Absent => None,
+                Input::Operand(slot) => match slots.get(slot) {
+                    Some(Operand::Known(id)) => Some(*id),
+                    Some(Operand::Absent | Operand::Unreadable) | None => None,
+                },
+                Input::Step(index) => Some(results[index]),
+                Input::Constant(tensor) => {
+                    let role = step.op.operand_role(slot);
+                    let constant = self.value_names.fresh(&format!("{value_name}_{role}"));
+                    Some(self.editor.add_constant(&constant, tensor).map_err(edit_reason)?)
+                }
+            });
+        }
+        let id = self.editor.add_node(&node_name, step.op, inputs, &value_name).map_err(edit_reason)?;
         check_size(&self.editor.graph().value(id).ty).map_err(|reason| format!("its result: {reason}"))?;
         Ok(id)
     }

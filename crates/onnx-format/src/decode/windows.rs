@@ -3,7 +3,7 @@
 use onnx2int_graph::{Dim, Pads, TensorType};
 
 use super::attributes::Attributes;
-use super::operators::Refusal;
+use super::operands::Refusal;
 
 /// `auto_pad` of ONNX's `Conv`, `ConvInteger` and `MaxPool`.
 #[derive(Clone, Copy, PartialEq, Eq)]

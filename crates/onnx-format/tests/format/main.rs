@@ -3,8 +3,10 @@
 mod damage;
 mod declared;
 mod models;
+mod older_sets;
 mod operators;
 mod pytorch;
+mod quantized;
 mod reading;
 mod refusals;
 mod round_trip;

@@ -1,8 +1,8 @@
 //! One node of every operator, written and read again.
 
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads, Tensor,
-    TensorType, verify,
+    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, GemmAttributes, Graph, GraphEditor,
+    MaxPoolAttributes, Op, Pads, Tensor, TensorType, verify,
 };
 use onnx2int_onnx_format::{decode, encode};
 
@@ -41,9 +41,24 @@ fn sample_index(op: &Op) -> usize {
         Op::Constant(_) => 29,
         Op::Shape { .. } => 30,
         Op::ArgMax { .. } => 31,
+        Op::AveragePool(_) => 32,
+        Op::GlobalAveragePool => 33,
+        Op::ReduceMean { .. } => 34,
+        Op::BatchNormalization { .. } => 35,
+        Op::PRelu => 36,
+        Op::Pad => 37,
+        Op::Activation(Activation::LeakyRelu { .. }) => 38,
+        Op::Activation(Activation::Elu { .. }) => 39,
+        Op::Activation(Activation::HardSigmoid { .. }) => 40,
+        Op::Activation(Activation::HardSwish) => 41,
+        Op::Activation(Activation::Sigmoid) => 42,
+        Op::Activation(Activation::Tanh) => 43,
+        Op::Activation(Activation::Softplus) => 44,
+        Op::Activation(Activation::Erf) => 45,
+        Op::Activation(Activation::Gelu { .. }) => 46,
     }
 }
-const OPERATORS: usize = 32;
+const OPERATORS: usize = 47;
 
 /// Whether an operand is the graph's input or a constant.
 enum Operand {
@@ -89,6 +104,14 @@ fn samples() -> Vec<(Op, Vec<Operand>)> {
         dilations: vec![2, 1],
         ceil_mode: true,
     };
+    let average = AveragePoolAttributes {
+        kernel_shape: vec![3, 2],
+        strides: vec![2, 1],
+        pads: Pads { begin: vec![1, 0], end: vec![0, 1] },
+        dilations: vec![2, 1],
+        ceil_mode: true,
+        count_include_pad: true,
+    };
     let gemm = GemmAttributes { alpha: 0.0, beta: -2.5, trans_a: false, trans_b: true };
     let x_zero_point = Constant(Tensor::scalar(33_u8));
     let zero_points = || Constant(Tensor::vector(vec![1_i8, 2]));
@@ -125,7 +148,29 @@ fn samples() -> Vec<(Op, Vec<Operand>)> {
         (Op::Constant(Tensor::vector(vec![1_u8, 2])), vec![]),
         (Op::Shape { start: 1, end: Some(-1) }, vec![image(DType::F32)]),
         (Op::ArgMax { axis: 1, keepdims: false }, vec![matrix(DType::F32)]),
+        (Op::AveragePool(average), vec![image(DType::F32)]),
+        (Op::GlobalAveragePool, vec![image(DType::F32)]),
+        (Op::ReduceMean { keepdims: false }, vec![image(DType::F32), numbers(&[-1, 2])]),
+        (
+            Op::BatchNormalization { epsilon: 0.5 },
+            vec![image(DType::F32), floats(&[2]), floats(&[2]), floats(&[2]), floats(&[2])],
+        ),
+        (Op::PRelu, vec![image(DType::F32), floats(&[2, 1, 1])]),
+        (Op::Pad, vec![image(DType::U8), numbers(&[1, 2]), Constant(Tensor::scalar(3_u8)), numbers(&[-1])]),
+        activation(Activation::LeakyRelu { alpha: 0.5 }),
+        activation(Activation::Elu { alpha: 0.5 }),
+        activation(Activation::HardSigmoid { alpha: 0.5, beta: 0.25 }),
+        activation(Activation::HardSwish),
+        activation(Activation::Sigmoid),
+        activation(Activation::Tanh),
+        activation(Activation::Softplus),
+        activation(Activation::Erf),
+        activation(Activation::Gelu { tanh: true }),
     ]
+}
+
+fn activation(activation: Activation) -> (Op, Vec<Operand>) {
+    (Op::Activation(activation), vec![image(DType::F32)])
 }
 
 fn graph_of(op: Op, operands: Vec<Operand>) -> Graph {

@@ -52,24 +52,6 @@ fn the_default_domain_has_one_version() {
 }
 
 #[test]
-fn an_operator_is_read_from_the_set_on_that_gave_it_its_form() {
-    let at = |version, node| {
-        let mut model = model(graph(vec![node]));
-        model.opset_import[0].version = version;
-        model
-    };
-    let softmax = || node("Softmax", &["x"], "y");
-    assert_eq!(op_of_y(&read(&at(13, softmax()))), &Op::Softmax { axis: -1 });
-    // Before, it flattened its operand to a matrix.
-    assert_eq!(
-        refuse(&at(12, softmax())).to_string(),
-        "node \"make y\" (Softmax): in operator set 12 it has another form or meaning than from 13 on, which is \
-         what can be read; onnx.version_converter changes it"
-    );
-    assert_eq!(op_of_y(&read(&at(7, node("Relu", &["x"], "y")))), &Op::Relu);
-}
-
-#[test]
 fn attributes_of_newer_sets_are_read_where_they_change_nothing() {
     for (op, attribute) in [
         ("QuantizeLinear", int("precision", 1)),

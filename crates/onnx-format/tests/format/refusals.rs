@@ -23,11 +23,13 @@ fn refusal(node: NodeProto) -> String {
 #[test]
 fn all_unsupported_nodes_are_named_at_once() {
     let body = AttributeProto { g: Some(GraphProto::default()), ..attribute("body", AttributeType::Graph) };
-    let foreign = NodeProto { domain: "com.microsoft".to_owned(), ..node("QLinearAdd", &["b"], "c") };
+    let foreign = NodeProto { domain: "com.microsoft".to_owned(), ..node("FusedConv", &["b"], "c") };
+    let unknown = NodeProto { domain: "my.own".to_owned(), ..node("Relu", &["b"], "g") };
     let found = problems(graph(vec![
-        node("Erf", &["x"], "a"),
+        node("Sin", &["x"], "a"),
         node("Relu", &["a"], "b"),
         foreign,
+        unknown,
         with(node("Loop", &["x"], "d"), [body.clone()]),
         with(node("Relu", &["x"], "e"), [body]),
         with(node("Cast", &["x"], "f"), [int("to", 10)]),
@@ -37,27 +39,31 @@ fn all_unsupported_nodes_are_named_at_once() {
     assert_eq!(
         places,
         [
-            "node \"make a\" (Erf)",
-            "node \"make c\" (com.microsoft.QLinearAdd)",
+            "node \"make a\" (Sin)",
+            "node \"make c\" (com.microsoft.FusedConv)",
+            "node \"make g\" (my.own.Relu)",
             "node \"make d\" (Loop)",
             "node \"make e\" (Relu)",
             "node \"make f\" (Cast)"
         ]
     );
     assert!(found[0].reason.starts_with("the operator is not supported; expected one of Add, ArgMax"));
-    assert_eq!(found[1].reason, "operators of domain \"com.microsoft\" are not supported");
-    assert_eq!(found[3].reason, "attribute \"body\" is not supported");
-    assert!(found[4].reason.starts_with("element type FLOAT16 is not supported"), "{}", found[4].reason);
+    assert!(
+        found[1].reason.starts_with("the operator is not supported; expected one of DequantizeLinear, QGemm")
+    );
+    assert_eq!(found[2].reason, "operators of domain \"my.own\" are not supported");
+    assert_eq!(found[4].reason, "attribute \"body\" is not supported");
+    assert!(found[5].reason.starts_with("element type FLOAT16 is not supported"), "{}", found[5].reason);
 }
 
 #[test]
 fn one_message_lists_every_problem() {
-    let error = refuse(&model(graph(vec![node("Erf", &["x"], "a"), node("Sin", &["x"], "y")])));
+    let error = refuse(&model(graph(vec![node("Sin", &["x"], "a"), node("Cos", &["x"], "y")])));
     let text = error.to_string();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "2 parts of the model cannot be read");
-    assert!(lines[1].starts_with("  node \"make a\" (Erf): the operator is not supported"), "{text}");
-    assert!(lines[2].starts_with("  node \"make y\" (Sin): the operator is not supported"), "{text}");
+    assert!(lines[1].starts_with("  node \"make a\" (Sin): the operator is not supported"), "{text}");
+    assert!(lines[2].starts_with("  node \"make y\" (Cos): the operator is not supported"), "{text}");
     assert_eq!(lines.len(), 3);
 }
 
@@ -145,6 +151,31 @@ fn attributes_that_change_the_meaning_are_refused() {
             with(node("DequantizeLinear", &["x", "scale"], "y"), [int("output_dtype", 2)]),
             "attribute \"output_dtype\": expected the scale's type f32, found u8",
         ),
+        (
+            with(node("ReduceMean", &["x"], "y"), [int("noop_with_empty_axes", 1)]),
+            "attribute \"noop_with_empty_axes\" is supported with value 0 only, found 1",
+        ),
+        (
+            with(node("BatchNormalization", &["x"; 5], "y"), [int("training_mode", 1)]),
+            "attribute \"training_mode\" is supported with value 0 only, found 1",
+        ),
+        (
+            with(node("Pad", &["x", "x"], "y"), [string("mode", "reflect")]),
+            "attribute \"mode\" is supported with value \"constant\" only, found \"reflect\"; pad with constants, \
+             or outside of the model",
+        ),
+        (
+            with(node("Gelu", &["x"], "y"), [string("approximate", "fast")]),
+            "attribute \"approximate\": expected none or tanh, found \"fast\"",
+        ),
+        (
+            with(
+                node("AveragePool", &["x"], "y"),
+                [ints("kernel_shape", &[2, 2]), int("count_include_pad", 2)],
+            ),
+            "attribute \"count_include_pad\": expected 0 or 1, found 2",
+        ),
+        (node("Sum", &[], "y"), "expected at least one operand"),
         (node("Constant", &[], "y"), "no attribute gives its value"),
         (
             with(node("Constant", &[], "y"), [int("value_int", 1), ints("value_ints", &[1])]),
