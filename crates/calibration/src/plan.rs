@@ -221,17 +221,17 @@ impl Planner<'_> {
                 }
                 Ok(())
             }
-            (_, Op::Add | Op::Sub) => {
+            (_, Op::Add | Op::Sub | Op::Mul) => {
                 if (0..2).any(|slot| node.input(slot).is_some_and(|value| pointwise::is_known(graph, value)))
                 {
-                    return Err("expected the sum of two values of the network".to_owned());
+                    return Err("expected two values of the network, found a constant".to_owned());
                 }
                 self.sums.insert(node.output);
                 self.reads(id, vec![0, 1]);
                 Ok(())
             }
             (leaves, _) => Err(format!(
-                "it computes with {} values of the network; only Add and Sub may with two",
+                "it computes with {} values of the network; only Add, Sub and Mul may with two",
                 leaves.len()
             )),
         }

@@ -155,13 +155,13 @@ fn a_dead_and_a_near_dead_channel_neither_divide_by_zero_nor_overflow() {
 
 #[test]
 fn all_nodes_without_a_rule_are_named_at_once() {
-    let text = NETWORK.replace("%relu: f32[N,3,28,28] = Relu(%conv)", "%relu = Mul(%conv, %input)").replace(
+    let text = NETWORK.replace("%relu: f32[N,3,28,28] = Relu(%conv)", "%relu = Div(%conv, %input)").replace(
         "%flatten: f32[N,147] = Flatten(%pool)",
         "%soft = Softmax(%pool) axis=1\n%flatten: f32[N,147] = Flatten(%soft)",
     );
     let message = quantized(&text, true).unwrap_err().to_string();
     assert!(message.starts_with("2 nodes cannot be quantized"), "{message}");
-    assert!(message.contains("\"relu\" (Mul)") && message.contains("\"soft\" (Softmax)"), "{message}");
+    assert!(message.contains("\"relu\" (Div)") && message.contains("\"soft\" (Softmax)"), "{message}");
 }
 
 #[test]

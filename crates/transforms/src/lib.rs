@@ -7,9 +7,11 @@
 mod driver;
 mod edits;
 mod forms;
+mod pairs;
 pub mod passes;
 mod pipeline;
 mod probe;
+mod products;
 mod qdq;
 pub mod rescale;
 mod sums;

@@ -197,8 +197,8 @@ fn check_gap(
         let changes: Vec<usize> = (0..old.images()).filter(|&i| old.argmax(i) != new.argmax(i)).collect();
         return check_argmax(old, new, &changes, 2.0 * tolerance * largest);
     }
-    // Quantized logits that differ at all differ by a step, however coarse that is.
-    let allowed = (tolerance * largest).max(old.step.max(new.step) * ONE_STEP);
+    // Rounding to quantized logits can move two numbers apart by a step, however coarse that is.
+    let allowed = tolerance * largest + old.step.max(new.step) * ONE_STEP;
     let mut apart = (0..old.images()).filter_map(|image| {
         let pairs = old.row(image).iter().zip(new.row(image));
         let (class, (&before, &after)) =

@@ -68,7 +68,10 @@ fn judge_pointwise(graph: &Graph, node: &Node) -> Result<(), String> {
     }
     let from_sum = |value: ValueId| {
         graph.producer(value).is_some_and(|(_, node)| {
-            is_layer(&node.op) || is_sum_of_two(graph, node) || position_weights(graph, node).is_some()
+            is_layer(&node.op)
+                || is_sum_of_two(graph, node)
+                || is_product_of_two(graph, node)
+                || position_weights(graph, node).is_some()
         })
     };
     if let (Op::Relu | Op::Clip, Some(operand)) = (&node.op, node.input(0))
@@ -76,11 +79,12 @@ fn judge_pointwise(graph: &Graph, node: &Node) -> Result<(), String> {
     {
         return Ok(());
     }
-    if is_sum_of_two(graph, node) {
+    if is_sum_of_two(graph, node) || is_product_of_two(graph, node) {
         return Ok(());
     }
     let Cone { leaves, .. } = pointwise::cone(graph, node.output, |value| {
-        graph.producer(value).is_some_and(|(_, node)| is_sum_of_two(graph, node))
+        let of_two = |node| is_sum_of_two(graph, node) || is_product_of_two(graph, node);
+        graph.producer(value).is_some_and(|(_, node)| of_two(node))
     });
     match leaves.as_slice() {
         &[leaf] if is_dequantized(graph, leaf) => judge_readers(graph, node),
@@ -89,7 +93,7 @@ fn judge_pointwise(graph: &Graph, node: &Node) -> Result<(), String> {
             graph.value(leaf).name
         )),
         leaves => Err(format!(
-            "it computes with {} values of the network; only Add and Sub of two quantized values have an integer form",
+            "it computes with {} values of the network; only Add, Sub and Mul of two quantized values have an integer form",
             leaves.len()
         )),
     }
@@ -116,8 +120,15 @@ fn judge_readers(graph: &Graph, node: &Node) -> Result<(), String> {
 }
 
 fn is_sum_of_two(graph: &Graph, node: &Node) -> bool {
-    matches!(node.op, Op::Add | Op::Sub)
-        && (0..2).all(|slot| node.input(slot).is_some_and(|value| is_dequantized(graph, value)))
+    matches!(node.op, Op::Add | Op::Sub) && takes_two(graph, node)
+}
+
+fn is_product_of_two(graph: &Graph, node: &Node) -> bool {
+    matches!(node.op, Op::Mul) && takes_two(graph, node)
+}
+
+fn takes_two(graph: &Graph, node: &Node) -> bool {
+    (0..2).all(|slot| node.input(slot).is_some_and(|value| is_dequantized(graph, value)))
         && node.input(0) != node.input(1)
 }
 
@@ -149,7 +160,7 @@ mod tests {
              %a = Tanh(%y)
              %aq = QuantizeLinear(%a, 0.5, 3u8)
              %ad = DequantizeLinear(%aq, 0.5, 3u8)
-             %p = Mul(%ad, %xd)
+             %p = Div(%ad, %xd)
              %pq = QuantizeLinear(%p, 0.5, 3u8)
              %pd = DequantizeLinear(%pq, 0.5, 3u8)
              %s = Softmax(%pd) axis=-1
@@ -162,7 +173,7 @@ mod tests {
         let error = survey(&graph).unwrap_err();
         let TransformError::Unsupported { nodes } = &error else { panic!("{error}") };
         let named: Vec<(&str, &str)> = nodes.iter().map(|node| (node.node.as_str(), node.op)).collect();
-        assert_eq!(named, [("a", "Tanh"), ("p", "Mul"), ("s", "Softmax"), ("o", "Sigmoid")]);
+        assert_eq!(named, [("a", "Tanh"), ("p", "Div"), ("s", "Softmax"), ("o", "Sigmoid")]);
         assert!(error.to_string().contains("\"y\", which is not quantized"), "{error}");
     }
 

@@ -13,6 +13,7 @@ mod float_bias;
 mod gemm;
 mod mean;
 mod pad;
+mod quantizers;
 mod scalar;
 mod signed;
 
@@ -46,7 +47,8 @@ pub fn prepare(
 
 /// Brings the operators of a quantized network to the forms that the passes know.
 pub(crate) fn of_quantized(graph: Graph, log: &mut RewriteLog) -> Result<Graph, TransformError> {
-    let own: [Form; 4] = [scalar::rewrite, average_pool::rewrite, signed::rewrite, float_bias::rewrite];
+    let own: [Form; 5] =
+        [scalar::rewrite, average_pool::rewrite, signed::rewrite, quantizers::rewrite, float_bias::rewrite];
     COMMON.into_iter().chain(own).try_fold(graph, |graph, form| form(graph, log))
 }
 

@@ -75,7 +75,7 @@ use onnx2int_graph::{
 
 use crate::edits::{set_constant, set_constant_named};
 use crate::qdq::{Layer, Parameters, is_layer, position_weights, sinks, zero_point_scalar};
-use crate::{Executor, RewriteLog, Transform, TransformError, tables};
+use crate::{Executor, RewriteLog, Transform, TransformError, products, tables};
 
 /// The `integer-ops` transform; see the file's head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,7 +110,8 @@ impl Transform for IntegerOps {
                 None => rewriter.rewrite_reader(id, node, log)?,
             }
         }
-        tables::rewrite(rewriter.editor.finish()?, executor, log)
+        let graph = tables::rewrite(rewriter.editor.finish()?, executor, log)?;
+        products::rewrite(&graph, log)
     }
 }
 

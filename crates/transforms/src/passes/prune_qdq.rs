@@ -4,13 +4,9 @@
 //! take integers as well as floats. With `d(q) = s (q - z)`, `Q` a quantizer of one scale and zero
 //! point, and `m` an operator that moves elements or picks the greatest, bit for bit:
 //!
-//! - quantizers rise: `Q(m(x)) = m(Q(x))`, because `Q` is the same increasing map for all elements;
-//! - dequantizers sink: `m(d(q)) = d(m(q))`, likewise;
+//! - dequantizers sink: `m(d(q)) = d(m(q))`, because `d` is the same increasing map for all elements;
 //! - pairs go: `Q(d(q)) = q` for the `Q` of the same `s` and `z`, because `s (q - z) / s` rounds to
 //!   `q - z`.
-//!
-//! A `Concat` of values with other scales than its own thus leaves a change of scale in front of
-//! it, which `integer-ops` makes a table.
 //!
 //! ```text
 //! in      %q: u8[N,2,4,4]
@@ -48,9 +44,10 @@
 //! A quantizer whose scale or zero point is not constant or not positive (`quantization-constant`,
 //! `scale-positive`).
 
-use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Stage, ValueId, Verified, movement};
+use onnx2int_graph::{Graph, GraphEditor, NodeId, Op, Stage, Verified};
 
 use crate::edits::{bypass, insert_behind};
+use crate::pairs::{common_dequantizer, dequantizer, moved_floats, quantizers_only};
 use crate::qdq::Parameters;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
@@ -76,10 +73,7 @@ impl Transform for PruneQdq {
     ) -> Result<Graph, TransformError> {
         let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
         let mut editor = GraphEditor::from(graph.graph().clone());
-        // Each looks at the graph as the ones before left it: upwards, then downwards.
-        for &id in nodes.iter().rev() {
-            raise_quantizers(&mut editor, id, log)?;
-        }
+        // Each looks at the graph as the ones before left it.
         for &id in &nodes {
             sink_dequantizers(&mut editor, id, log)?;
         }
@@ -91,103 +85,6 @@ impl Transform for PruneQdq {
         }
         Ok(editor.finish()?)
     }
-}
-
-/// The operands whose elements a node moves, if it moves floats.
-fn moved_floats(graph: &Graph, node: &Node) -> Vec<(usize, ValueId)> {
-    if !node.op.moves_data() || graph.value(node.output).ty.dtype != DType::F32 {
-        return Vec::new();
-    }
-    let moved = node.inputs.iter().enumerate().filter(|(slot, _)| movement::moves_slot(node, *slot));
-    moved.filter_map(|(slot, input)| Some((slot, (*input)?))).collect()
-}
-
-/// The `DequantizeLinear` that a value comes from, with its parameters, if there is one for the
-/// whole tensor and what it reads is computed.
-fn dequantizer(graph: &Graph, value: ValueId) -> Result<Option<(&Node, Parameters)>, TransformError> {
-    let Some((_, node)) = graph.producer(value) else { return Ok(None) };
-    let is_constant = || graph.constant_operand(node, 0).is_some();
-    if !matches!(node.op, Op::DequantizeLinear { .. }) || is_constant() {
-        return Ok(None);
-    }
-    let parameters = Parameters::of(graph, node)?;
-    Ok(parameters.per_tensor().is_some().then_some((node, parameters)))
-}
-
-/// The dequantizers of all operands, if there is one for each and all have the same parameters.
-fn common_dequantizer<'g>(
-    graph: &'g Graph,
-    operands: &[(usize, ValueId)],
-) -> Result<Option<(&'g Node, Parameters)>, TransformError> {
-    let mut common = None;
-    for &(_, operand) in operands {
-        match (dequantizer(graph, operand)?, &common) {
-            (None, _) => return Ok(None),
-            (Some((_, own)), Some((_, first))) if own != *first => return Ok(None),
-            (found, None) => common = found,
-            (Some(_), Some(_)) => {}
-        }
-    }
-    Ok(common)
-}
-
-/// `Q(m(x)) = m(Q(x))`, where quantizers of the same parameters are all that read `m`.
-///
-/// Where all of `m`'s operands are dequantized alike, these sink instead, which moves less.
-fn raise_quantizers(
-    editor: &mut GraphEditor,
-    id: NodeId,
-    log: &mut RewriteLog,
-) -> Result<(), TransformError> {
-    let graph = editor.graph();
-    let mover = graph.node(id).clone();
-    let operands = moved_floats(graph, &mover);
-    let any_constant = operands.iter().any(|&(_, operand)| graph.value(operand).constant().is_some());
-    if operands.is_empty() || any_constant || common_dequantizer(graph, &operands)?.is_some() {
-        return Ok(());
-    }
-    let Some(quantizers) = quantizers_only(graph, mover.output)? else { return Ok(()) };
-    let (first, parameters) = &quantizers[0];
-    let (scale, zero_point) = (first.input(1), first.input(2));
-    for (slot, operand) in operands {
-        let graph = editor.graph();
-        let codes = match dequantizer(graph, operand)? {
-            Some((node, own)) if own == *parameters => node.input(0),
-            _ => {
-                let name = graph.value(operand).name.clone();
-                let node = editor.unique_name(&format!("{name}_quantize"));
-                let output = editor.unique_name(&format!("{name}_quantized"));
-                let inputs = [Some(operand), scale, zero_point];
-                Some(editor.add_node(&node, Op::QuantizeLinear { axis: 1 }, inputs, &output)?)
-            }
-        };
-        editor.set_input(id, slot, codes);
-    }
-    for (quantizer, _) in &quantizers {
-        bypass(editor, quantizer.output, mover.output)?;
-        log.changed(&mover.name, format!("quantizer {:?} rose before it", quantizer.name));
-    }
-    Ok(())
-}
-
-/// The readers of a value, if they are quantizers of one scale and the same parameters, and the
-/// caller does not get it.
-fn quantizers_only(graph: &Graph, value: ValueId) -> Result<Option<Vec<(Node, Parameters)>>, TransformError> {
-    let mut quantizers: Vec<(Node, Parameters)> = Vec::new();
-    for (reader, slot) in graph.consumers(value) {
-        let node = graph.node(reader);
-        if slot != 0 || !matches!(node.op, Op::QuantizeLinear { .. }) {
-            return Ok(None);
-        }
-        let parameters = Parameters::of(graph, node)?;
-        let alike = quantizers.first().is_none_or(|(_, first)| *first == parameters);
-        if !alike || parameters.per_tensor().is_none() {
-            return Ok(None);
-        }
-        quantizers.push((node.clone(), parameters));
-    }
-    let is_output = graph.outputs().contains(&value);
-    Ok(Some(quantizers).filter(|quantizers| !is_output && !quantizers.is_empty()))
 }
 
 /// `m(d(q)) = d(m(q))`, where all operands of `m` are dequantized by the same parameters.
@@ -304,53 +201,6 @@ mod tests {
              out %d3",
         );
         assert_eq!(sites[0], "pool: works on codes; dequantized behind it");
-    }
-
-    #[test]
-    fn a_quantizer_rises_through_movement_to_the_layer() {
-        check(
-            &PruneQdq,
-            "in %y: f32[N,2,4,4]
-             %r = Relu(%y)
-             %m = MaxPool(%r) kernel_shape=[2,2] strides=[2,2]
-             %f = Flatten(%m)
-             %q = QuantizeLinear(%f, 0.1, 0u8)
-             %d = DequantizeLinear(%q, 0.1, 0u8)
-             out %d",
-            "in %y: f32[N,2,4,4]
-             const %q_scale: f32[] = 0.1
-             const %q_zero_point: u8[] = 0
-             %r = Relu(%y)
-             %r_quantized = QuantizeLinear(%r, %q_scale, %q_zero_point) @r_quantize
-             %m = MaxPool(%r_quantized) kernel_shape=[2,2] strides=[2,2]
-             %f = Flatten(%m)
-             %d = DequantizeLinear(%f, 0.1, 0u8)
-             out %d",
-        );
-    }
-
-    #[test]
-    fn branches_are_brought_to_the_scale_of_their_concat() {
-        check(
-            &PruneQdq,
-            "in %p: u8[N,2], %q: u8[N,3]
-             %pd = DequantizeLinear(%p, 0.1, 7u8)
-             %qd = DequantizeLinear(%q, 0.2, 7u8)
-             %c = Concat(%pd, %qd) axis=1
-             %cq = QuantizeLinear(%c, 0.2, 7u8)
-             %cd = DequantizeLinear(%cq, 0.2, 7u8)
-             %r = Relu(%cd)
-             out %r",
-            "in %p: u8[N,2], %q: u8[N,3]
-             const %cq_scale: f32[] = 0.2
-             const %cq_zero_point: u8[] = 7
-             %pd = DequantizeLinear(%p, 0.1, 7u8)
-             %pd_quantized = QuantizeLinear(%pd, %cq_scale, %cq_zero_point) @pd_quantize
-             %c = Concat(%pd_quantized, %q) axis=1
-             %cd = DequantizeLinear(%c, 0.2, 7u8)
-             %r = Relu(%cd)
-             out %r",
-        );
     }
 
     #[test]
