@@ -12,6 +12,7 @@ mod console;
 mod digest;
 #[cfg(unix)]
 mod faults;
+mod folder_lock;
 mod node_tests;
 mod pipeline;
 mod process;
