@@ -43,17 +43,18 @@ BATCH = 100
 
 def raw_outputs(model: onnx.ModelProto, runtime: str, pixels: np.ndarray, threads: int) -> np.ndarray:
     """The output for each image, ``[images, classes]``."""
-    if len(model.graph.input) != 1 or len(model.graph.output) != 1:
-        raise Unusable(f"expected one input and one output, found {len(model.graph.input)} and {len(model.graph.output)}")
+    inputs, outputs = len(model.graph.input), len(model.graph.output)
+    if inputs != 1 or outputs != 1:
+        raise Unusable(f"expected one input and one output, found {inputs} and {outputs}")
     name = model.graph.output[0].name
     run = RUNTIMES[runtime].prepare(model, threads)
     images = model_input(model, pixels)
-    outputs = np.concatenate([run([name], images[i : i + BATCH])[0] for i in range(0, len(images), BATCH)])
-    if outputs.ndim != 2 or len(outputs) != len(images):
-        raise Unusable(f"the output is {outputs.dtype} {outputs.shape}; expected one row for each of {len(images)} images")
-    if not np.isfinite(outputs).all():
+    rows = np.concatenate([run([name], images[i : i + BATCH])[0] for i in range(0, len(images), BATCH)])
+    if rows.ndim != 2 or len(rows) != len(images):
+        raise Unusable(f"the output is {rows.dtype} {rows.shape}; expected one row for each of {len(images)} images")
+    if not np.isfinite(rows).all():
         raise Unusable("an output is not a finite number")
-    return outputs
+    return rows
 
 
 def classes(outputs: np.ndarray) -> np.ndarray:
@@ -102,7 +103,8 @@ def main() -> int:
         print(f"score_onnx.py: {arguments.model}: {error}", file=sys.stderr)
         return 1
     except Exception as error:  # whatever onnx and ONNX Runtime raise: the runtime cannot run the model
-        print(f"score_onnx.py: {arguments.model} in {arguments.runtime}: {type(error).__name__}: {error}", file=sys.stderr)
+        where = f"{arguments.model} in {arguments.runtime}"
+        print(f"score_onnx.py: {where}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print(f"{found['file']} in {found['runtime']}: {found['correct']} of {found['images']} right")
     return 0
