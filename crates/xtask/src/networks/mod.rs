@@ -94,7 +94,7 @@ pub(crate) fn run(root: PathBuf, options: &Options, interrupt: Interrupt) -> any
     write(&root, &path, &report)?;
     say(format_args!("{} steps made anew; {path}.md has the details.", maker.made()));
     if !report.ok {
-        bail!("the networks miss what they should reach:\n  {}", report.failures.join("\n  "));
+        bail!("the networks miss what they should reach:\n  {}", report.brief_failures().join("\n  "));
     }
     Ok(())
 }
