@@ -1,8 +1,8 @@
 //! What came of a network, and the bars that it must reach.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,14 @@ pub(crate) struct Findings {
     /// The rules of the last stage hold, and its certificate was found right by independent code.
     pub certified: bool,
     pub bits: Option<Bits>,
-    /// What was refused, and why.
-    refusals: Vec<String>,
+    refusals: Vec<Refusal>,
+}
+
+/// What was refused for one reason: where a file cannot be read, for example, every call that reads it.
+#[derive(Debug)]
+struct Refusal {
+    steps: Vec<String>,
+    reason: String,
 }
 
 /// One quantized file in the report.
@@ -174,13 +180,25 @@ impl Bits {
 impl Findings {
     /// Whether a step was made; a refusal is noted.
     pub(crate) fn made(&mut self, step: &Step, outcome: Result<(), String>) -> bool {
-        outcome.map_err(|reason| self.refusals.push(format!("{}: {reason}", step.name))).is_ok()
+        let Err(reason) = outcome else { return true };
+        let name = step.name.clone();
+        match self.refusals.iter_mut().find(|refusal| refusal.reason == reason) {
+            Some(refusal) => refusal.steps.push(name),
+            None => self.refusals.push(Refusal { steps: vec![name], reason }),
+        }
+        false
     }
 
     /// Makes a step that scores, and reads the score.
     pub(crate) fn score(&mut self, maker: &mut Maker, step: &Step) -> anyhow::Result<Option<Score>> {
         let outcome = maker.make(step)?;
         self.made(step, outcome).then(|| maker.score(step)).transpose()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.steps.join(", "), self.reason)
     }
 }
 
@@ -213,7 +231,7 @@ impl Row {
             certified,
             bits,
             outputs_equal,
-            failures: refusals,
+            failures: refusals.iter().map(Refusal::to_string).collect(),
         };
         let missed = row.missed();
         row.failures.extend(missed.into_iter().map(|what| format!("{network}.{quantized_by}: {what}")));
@@ -314,6 +332,7 @@ impl NetworkResult {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::steps::Program;
     use super::*;
 
     /// The score of images of class 0, of which each has the class given.
@@ -401,16 +420,21 @@ pub(crate) mod tests {
     #[test]
     fn what_is_refused_is_a_failure_and_nothing_else_is_judged() {
         let mut refused = Findings::default();
-        let step = super::super::steps::Step {
-            name: "net.ort.lower".to_owned(),
-            program: super::super::steps::Program::Tool,
+        let step = |name: &str| Step {
+            name: format!("net.ort.{name}"),
+            program: Program::Tool,
             arguments: vec![],
             inputs: vec![],
             outputs: vec![],
         };
-        assert!(!refused.made(&step, Err("no such operator".to_owned())));
+        assert!(refused.made(&step("quantize"), Ok(())));
+        for (name, reason) in
+            [("score", "no such operator"), ("lower", "no such operator"), ("verify", "odd")]
+        {
+            assert!(!refused.made(&step(name), Err(reason.to_owned())));
+        }
         let row = Row::new("net", "ort", refused);
-        assert_eq!(row.failures, ["net.ort.lower: no such operator"]);
+        assert_eq!(row.failures, ["net.ort.score, net.ort.lower: no such operator", "net.ort.verify: odd"]);
         assert_eq!((row.agreement(), row.difference(), row.outputs_equal), (None, None, None));
     }
 
