@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onnx2int_dataset::{Images, Normalization, SIDE};
+use onnx2int_dataset::{ImageSource, Normalization};
 use onnx2int_graph::{Tensor, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 
@@ -17,7 +17,7 @@ pub(crate) type Observed = BTreeMap<ValueId, (f32, f32)>;
 pub(crate) fn observe(
     graph: Verified<'_>,
     values: &[ValueId],
-    images: &Images,
+    images: &dyn ImageSource,
     indices: &[usize],
     normalization: &Normalization,
     threads: usize,
@@ -86,14 +86,15 @@ impl Range {
 fn ranges(
     session: &dyn Session,
     count: usize,
-    images: &Images,
+    images: &dyn ImageSource,
     indices: &[usize],
     normalization: &Normalization,
 ) -> Result<Vec<Range>, CalibrationError> {
     let mut ranges = vec![Range::default(); count];
     for batch in indices.chunks(BATCH) {
-        let pixels = images.gather_normalized(batch, normalization);
-        let input = Tensor::from_vec(&[batch.len(), 1, SIDE, SIDE], pixels).expect("an image is 28x28");
+        let shape = images.shape();
+        let pixels = normalization.normalize(&images.read(batch)?, shape.channels, shape.plane());
+        let input = Tensor::from_vec(&shape.of_images(batch.len()), pixels).expect("images are whole");
         for (range, tensor) in ranges.iter_mut().zip(session.run(&[input])?) {
             range.see(tensor.as_slice::<f32>().expect("only float tensors are observed"));
         }
