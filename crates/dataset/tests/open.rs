@@ -162,6 +162,69 @@ fn idx_files_of_any_size_are_read_with_their_labels() {
     assert!(message.contains("labels-idx1-ubyte\" holds u8[2], expected uint8 pixels"), "{message}");
 }
 
+/// Whatever happens to a file, it is read or refused.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let folder = folder();
+    let path = folder.path().join("file");
+    let color = RgbImage::from_fn(3, 2, |x, y| image::Rgb([x as u8 * 80, y as u8 * 90, 7]));
+    let mut files = Vec::new();
+    for format in [image::ImageFormat::Png, image::ImageFormat::Jpeg] {
+        color.save_with_format(&path, format).unwrap();
+        files.push(fs::read(&path).unwrap());
+    }
+    let images = Tensor::from_vec(&[1, 2, 3], vec![5_u8; 6]).unwrap();
+    files.push(npy::encode(&images));
+    for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+        archive(&path, &[("x", images.clone()), ("y", Tensor::vector(vec![3_i64]))], method);
+        files.push(fs::read(&path).unwrap());
+    }
+    files.push([&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3][..], &[9; 6]].concat());
+    let read = |bytes: &[u8]| {
+        // Some file systems wait for the disk when a file is written over.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        open(&path, &gray()).and_then(|source| source.read(&Vec::from_iter(0..source.len()))).is_ok()
+    };
+    for file in files {
+        assert!(read(&file));
+        let (mut cut, mut flipped) = (0, 0);
+        for length in 0..file.len() {
+            cut += usize::from(read(&file[..length]));
+        }
+        for position in 0..file.len() {
+            let mut bytes = file.clone();
+            bytes[position] ^= 1 << (position % 8);
+            flipped += usize::from(read(&bytes));
+        }
+        // Only what lies behind the pixels may be missing; a changed pixel is one like any other.
+        assert!(cut <= 20, "{cut} of {} cut files are read", file.len());
+        assert!(flipped < file.len(), "every changed file of {} bytes is read", file.len());
+    }
+}
+
+#[test]
+fn a_header_that_claims_a_huge_image_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("huge.png");
+    write_gray(path.clone(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    // Width and height, and the checksum of the header.
+    bytes[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    let checksum = crc32(&bytes[12..29]);
+    bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    let message = open(&path, &gray()).unwrap().read(&[0]).unwrap_err().to_string();
+    assert!(message.contains("huge.png\" is not a whole image"), "{message}");
+}
+
+/// The checksum of PNG chunks (ISO 3309), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg()))
+    })
+}
+
 #[test]
 fn a_file_is_what_it_holds_whatever_its_name() {
     let folder = folder();
