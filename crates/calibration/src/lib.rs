@@ -21,7 +21,7 @@ mod insert;
 mod observe;
 mod plan;
 
-use onnx2int_dataset::{Images, Normalization};
+use onnx2int_dataset::{ImageSource, Normalization};
 use onnx2int_graph::{Graph, Verified};
 use serde::Serialize;
 
@@ -87,15 +87,22 @@ pub struct Quantized {
 /// batches, so that memory does not grow with their number.
 ///
 /// # Errors
-/// Lists every node that cannot be quantized; names a tensor that is not finite on the data.
+/// Lists every node that cannot be quantized; names a tensor that is not finite on the data, or an
+/// image that cannot be read.
 pub fn quantize(
     graph: Verified<'_>,
-    images: &Images,
+    images: &dyn ImageSource,
     indices: &[usize],
     normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
     let plan = plan::plan(graph.graph())?;
+    let input = &graph.value(plan.input).ty;
+    let extents: Vec<_> = input.shape.iter().skip(1).map(|dim| dim.fixed()).collect();
+    let found = images.shape();
+    if extents != [found.channels, found.height, found.width].map(Some) {
+        return Err(CalibrationError::Images { wanted: input.to_string(), found });
+    }
     let observation = observe::Observation {
         graph,
         values: &plan.observed,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use onnx2int_dataset::{Images, Normalization, SIDE};
+use onnx2int_dataset::{ImageSource, Normalization};
 use onnx2int_graph::{Tensor, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 
@@ -27,7 +27,7 @@ pub(crate) type Observed = BTreeMap<ValueId, (f32, f32)>;
 pub(crate) struct Observation<'a> {
     pub(crate) graph: Verified<'a>,
     pub(crate) values: &'a [ValueId],
-    pub(crate) images: &'a Images,
+    pub(crate) images: &'a dyn ImageSource,
     pub(crate) indices: &'a [usize],
     pub(crate) normalization: &'a Normalization,
     pub(crate) threads: usize,
@@ -114,8 +114,9 @@ impl Scanner<'_> {
     /// The network's input for some of the images.
     fn input(&self, batch: &[usize]) -> Result<Tensor, CalibrationError> {
         let Observation { images, normalization, .. } = self.observation;
-        let pixels = images.gather_normalized(batch, normalization);
-        Ok(Tensor::from_vec(&[batch.len(), 1, SIDE, SIDE], pixels).expect("an image is 28x28"))
+        let shape = images.shape();
+        let pixels = normalization.normalize(&images.read(batch)?, shape.channels, shape.plane());
+        Ok(Tensor::from_vec(&shape.of_images(batch.len()), pixels).expect("images are whole"))
     }
 }
 

@@ -332,8 +332,8 @@ fn ends_the_network(graph: &Graph, value: ValueId) -> bool {
 fn float_input(graph: &Graph) -> Result<ValueId, CalibrationError> {
     if let &[input] = graph.inputs() {
         let ty = &graph.value(input).ty;
-        let extents: Option<Vec<usize>> = ty.shape.iter().skip(1).map(|dim| dim.fixed()).collect();
-        if ty.dtype == DType::F32 && extents.is_some_and(|extents| extents.len() == 3) {
+        let are_fixed = ty.shape.iter().skip(1).all(|dim| dim.fixed().is_some());
+        if ty.dtype == DType::F32 && ty.rank() == 4 && are_fixed {
             return Ok(input);
         }
     }

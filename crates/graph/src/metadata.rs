@@ -1,6 +1,6 @@
 //! What a model's metadata says, under keys of our own.
 
-use crate::{Graph, GraphEditor, Stage};
+use crate::{Dim, Graph, GraphEditor, Stage};
 
 /// The stage that the file is at.
 pub const STAGE: &str = "onnx2int.stage";
@@ -131,6 +131,20 @@ impl Normalization {
             graph.metadata().get(key)?.split(',').map(|number| number.trim().parse().ok()).collect()
         };
         Self::new(&numbers(MEAN)?, &numbers(STD)?).ok()
+    }
+
+    /// What is assumed of a model whose metadata does not say: MNIST's for images of `[1, 28, 28]`,
+    /// and `x / 255` for any other.
+    pub fn assumed(graph: &Graph) -> Self {
+        let shape = graph.inputs().first().map(|&input| graph.value(input).ty.shape.as_slice());
+        let is_mnist = shape.is_some_and(|shape| {
+            let extents: Vec<_> = shape.iter().skip(1).map(Dim::fixed).collect();
+            extents == [Some(1), Some(28), Some(28)]
+        });
+        match is_mnist {
+            true => Self::default(),
+            false => ChannelNormalization { mean: 0.0, std: 1.0 }.into(),
+        }
     }
 
     /// Writes [`MEAN`] and [`STD`] into the metadata, so that [`Normalization::of`] reads them back.
@@ -286,6 +300,19 @@ mod tests {
         let written = graph(&Normalization::default());
         assert_eq!((&*written.metadata()[MEAN], &*written.metadata()[STD]), ("0.12941177", "0.3081"));
         assert_eq!(Normalization::of(&written), Some(Normalization::default()));
+    }
+
+    #[test]
+    fn what_is_assumed_depends_on_the_images() {
+        let assumed = |shape: &str| {
+            let text = format!("in %x: f32{shape}\n%y = Relu(%x)\nout %y");
+            Normalization::assumed(&Graph::from_text(&text).unwrap())
+        };
+        assert_eq!(assumed("[N,1,28,28]"), Normalization::default());
+        for shape in ["[N,3,28,28]", "[N,1,H,28]", "[N,3,224,224]", "[N,784]"] {
+            assert_eq!(assumed(shape).apply(0, 255), 1.0, "{shape}");
+            assert_eq!(assumed(shape).apply(0, 0), 0.0, "{shape}");
+        }
     }
 
     #[test]

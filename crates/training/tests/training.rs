@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use onnx2int_dataset::{CLASSES, Dataset, Images, PIXELS, SIDE};
+use onnx2int_dataset::{CLASSES, Dataset, Images, SIDE};
 use onnx2int_graph::metadata::ChannelNormalization;
 use onnx2int_graph::{Graph, Source, Stage, Tensor, verify_stage};
 use onnx2int_training::{
@@ -17,8 +17,7 @@ fn images(count: usize) -> Images {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/mnist");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mnist");
     let dataset = Dataset::load(&directory, &cache).expect("data/mnist is intact");
-    let (pixels, labels) = (dataset.train.pixels(), dataset.train.labels());
-    Images::new(pixels[..count * PIXELS].to_vec(), labels[..count].to_vec()).expect("counts agree")
+    dataset.train.select(&Vec::from_iter(0..count))
 }
 
 /// Two epochs of four steps.

@@ -2,24 +2,23 @@
 
 use anyhow::Context;
 use onnx2int_calibration::{Method, Settings, quantize};
-use onnx2int_graph::metadata::Normalization;
+use onnx2int_dataset::{ImageSource, OpenOptions, open, spread};
+use onnx2int_evaluation::ScoredModel;
 use onnx2int_graph::{Graph, Stage, verify, verify_stage};
 use onnx2int_transforms::{RewriteLog, prepare};
 
 use crate::arguments::{CalibrationMethod, Quantize};
 use crate::execution::Interpreter;
-use crate::{console, files};
+use crate::{console, files, images};
+
+/// Images that ranges are observed on, unless the user says how many.
+const SAMPLES: usize = 1000;
 
 pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     let model = files::read_model(&arguments.model)?;
     files::check_writable(&arguments.output)?;
-    let stored = Normalization::of(&model.graph).unwrap_or_default();
-    let given =
-        |numbers: &[f32], stored: Vec<f32>| if numbers.is_empty() { stored } else { numbers.to_vec() };
-    let normalization =
-        Normalization::new(&given(&arguments.mean, stored.means()), &given(&arguments.std, stored.stds()))?;
-    let dataset = files::load_dataset(&arguments.data.data_dir)?;
-    let indices = dataset.train.calibration_indices(arguments.calibration_samples)?;
+    let normalization = images::normalization(&model.graph, &model.file, &arguments.preprocessing)?;
+    let (source, indices) = calibration_images(arguments, &model)?;
     let settings = Settings {
         per_axis: arguments.per_axis,
         weight_bits: arguments.weight_bits,
@@ -34,7 +33,7 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     };
     let prepared = prepared(&model.graph, settings.threads)
         .with_context(|| format!("cannot prepare {:?} to be quantized", arguments.model))?;
-    let quantized = quantize(verify(&prepared)?, &dataset.train, &indices, &normalization, settings)
+    let quantized = quantize(verify(&prepared)?, source.as_ref(), &indices, &normalization, settings)
         .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
     let verified = verify_stage(&quantized.graph, Stage::Quantized)
         .context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;
@@ -57,4 +56,23 @@ fn prepared(graph: &Graph, threads: usize) -> anyhow::Result<Graph> {
         console::note(format_args!("{}: {}", site.node, site.change));
     }
     Ok(prepared)
+}
+
+/// A source and the images of it to calibrate on: of the user's own all are for training, of MNIST
+/// the training part is.
+fn calibration_images(
+    arguments: &Quantize,
+    model: &files::Model,
+) -> anyhow::Result<(Box<dyn ImageSource>, Vec<usize>)> {
+    let count = |available: usize| arguments.calibration_samples.unwrap_or(SAMPLES.min(available));
+    let Some(path) = &arguments.source.images else {
+        let train = files::load_dataset(&arguments.data.data_dir)?.train;
+        let indices = train.calibration_indices(count(train.split().training.len()))?;
+        return Ok((Box::new(train), indices));
+    };
+    let wanted = ScoredModel::of(&model.graph, &model.file, &model.digest)?.images;
+    let options = OpenOptions { wanted, size: arguments.source.size, labels: None };
+    let source = open(path, &options)?;
+    let indices = spread(source.len(), count(source.len()))?;
+    Ok((source, indices))
 }
