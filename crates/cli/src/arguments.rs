@@ -315,7 +315,7 @@ pub(crate) struct Transform {
 }
 
 /// Options of single transforms.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct TransformOptions {
     /// add-rescaling: real value of one pixel step, for example 0.0127 [default: the quantizer's own]
     #[arg(long, requires = "zero_point")]
@@ -323,6 +323,8 @@ pub(crate) struct TransformOptions {
     /// add-rescaling: the pixel that stands for 0, for example 33 [default: the quantizer's own]
     #[arg(long, requires = "scale")]
     pub(crate) zero_point: Option<u8>,
+    #[command(flatten)]
+    pub(crate) preprocessing: Preprocessing,
     /// scale-out: bits of the fixed-point multipliers, 2 to 23 [default: 23]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(2..=23))]
     pub(crate) mantissa_bits: Option<u32>,

@@ -1,19 +1,46 @@
 //! What the transforms' driver runs graphs with.
 
+use std::sync::Mutex;
+
+use onnx2int_graph::cost::multiply_adds;
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Dim, Graph, Stage, Tensor, Verified};
 use onnx2int_runtimes::{RuntimeKind, prepare, run_parallel};
 use onnx2int_transforms::{Executor, Probe};
 
-/// The interpreter, on several threads where there are several images.
+/// Above so many multiplications and additions the interpreter would take seconds.
+const MOST_INTERPRETED: u64 = 300_000_000;
+
+/// A probe of several images costs no more than that, or is of one image.
+const MOST_PROBED: u64 = 1_000_000_000;
+
+/// The interpreter, on several threads where there are several images; tract in its place for what
+/// would take it long. What was run last is kept, since the graph after one step is that before the
+/// next.
 pub(crate) struct Interpreter {
-    pub(crate) threads: usize,
+    threads: usize,
+    last: Mutex<Option<Run>>,
 }
 
-impl Executor for Interpreter {
-    fn run(&self, graph: Verified<'_>, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+struct Run {
+    graph: Graph,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+impl Interpreter {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { threads, last: Mutex::new(None) }
+    }
+
+    fn run_anew(
+        &self,
+        graph: Verified<'_>,
+        inputs: &[Tensor],
+        kind: RuntimeKind,
+    ) -> Result<Vec<Tensor>, String> {
         let run = || {
-            let session = prepare(RuntimeKind::Interpreter, graph, graph.outputs())?;
+            let session = prepare(kind, graph, graph.outputs())?;
             match inputs {
                 [images] if has_symbolic_batch(graph.graph()) => {
                     run_parallel(session.as_ref(), images, 1, self.threads, &|_| ())
@@ -22,6 +49,33 @@ impl Executor for Interpreter {
             }
         };
         run().map_err(|error| chain(&error))
+    }
+}
+
+impl Executor for Interpreter {
+    fn run(&self, graph: Verified<'_>, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        let images =
+            inputs.first().and_then(|images| images.shape().first()).map_or(1, |&images| images as u64);
+        let cost = multiply_adds(&graph) * images;
+        let kind = if cost > MOST_INTERPRETED { RuntimeKind::Tract } else { RuntimeKind::Interpreter };
+        // Another thread that panicked has left a whole entry or none.
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(run) = last.as_ref()
+            && run.inputs == inputs
+            && run.graph == *graph.graph()
+        {
+            return Ok(run.outputs.clone());
+        }
+        let outputs = match self.run_anew(graph, inputs, kind) {
+            // tract knows fewer operators.
+            Err(_) if kind == RuntimeKind::Tract => self.run_anew(graph, inputs, RuntimeKind::Interpreter)?,
+            result => result?,
+        };
+        if cost > 0 {
+            *last =
+                Some(Run { graph: graph.graph().clone(), inputs: inputs.to_vec(), outputs: outputs.clone() });
+        }
+        Ok(outputs)
     }
 }
 
@@ -40,7 +94,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Images for the numeric probe of a transform: a blank one, a full one, a slope, and a blot with
-/// noise, so that zero points, saturation and padded borders all show. Always the same.
+/// noise, so that zero points, saturation and padded borders all show; of a large network only the
+/// last of them. Always the same.
 pub(crate) fn probe(graph: &Graph) -> Probe {
     let extents: Vec<usize> = graph
         .inputs()
@@ -60,11 +115,22 @@ pub(crate) fn probe(graph: &Graph) -> Probe {
     pixels.extend(std::iter::repeat_n(255u8, size));
     pixels.extend((0..size).map(|i| (i * 255 / size.max(1)) as u8));
     pixels.extend((0..size).map(|i| if (size / 3..size * 2 / 3).contains(&i) { noise() } else { 0 }));
-    let shape: Vec<usize> = std::iter::once(4).chain(extents).collect();
+    let count =
+        usize::try_from(MOST_PROBED / multiply_adds(graph).max(1)).map_or(4, |count| count.clamp(1, 4));
+    pixels.drain(..(4 - count) * size);
+    let shape: Vec<usize> = std::iter::once(count).chain(extents).collect();
     Probe {
-        images: Tensor::from_vec(&shape, pixels).expect("four images of the input's extents"),
+        images: Tensor::from_vec(&shape, pixels).expect("images of the input's extents"),
         normalization: Normalization::of(graph).unwrap_or_default(),
     }
+}
+
+/// A probe that compares nothing.
+pub(crate) fn without_images(probe: &Probe) -> Probe {
+    let mut shape = probe.images.shape().to_vec();
+    shape[0] = 0;
+    let images = Tensor::from_vec::<u8>(&shape, Vec::new()).expect("no pixels for no images");
+    Probe { images, normalization: probe.normalization.clone() }
 }
 
 /// The stage that the driver left in the metadata.

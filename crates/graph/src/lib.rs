@@ -104,6 +104,7 @@
 //! [`mod@text`] describes the text form in full, [`mod@verify`] lists the rules of the verifier.
 
 mod activation;
+pub mod cost;
 pub mod digest;
 mod dtype;
 mod editor;

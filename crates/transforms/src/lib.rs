@@ -24,6 +24,6 @@ mod transform;
 pub use driver::{Applied, DriverError, Failure, Probe, Record, apply};
 pub use forms::prepare;
 pub use pipeline::{Options, pipeline, transform_for};
-pub use probe::{ProbeError, ProbeResult, SAME_FUNCTION_TOLERANCE, WITHIN_ONE_UNIT_TOLERANCE};
+pub use probe::{ProbeError, ProbeResult, SAME_FUNCTION_TOLERANCE, WITHIN_ONE_UNIT_TOLERANCE, compare};
 pub use survey::survey;
 pub use transform::{Executor, Note, RewriteLog, Site, Transform, TransformError, UnsupportedNode};

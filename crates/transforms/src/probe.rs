@@ -117,14 +117,21 @@ pub enum ProbeError {
     },
 }
 
-/// Runs both graphs on the probe's images and compares them as `relation` says.
-pub(crate) fn compare(
+/// Runs both graphs on the probe's images and compares them as `relation` says; without images there
+/// is nothing to compare.
+///
+/// # Errors
+/// [`ProbeError`]; the graphs differ by more than the relation allows, or one does not run.
+pub fn compare(
     before: Verified<'_>,
     after: Verified<'_>,
     relation: Relation,
     executor: &dyn Executor,
     probe: &Probe,
 ) -> Result<ProbeResult, ProbeError> {
+    if probe.images.is_empty() {
+        return Ok(ProbeResult { images: 0, argmax_changes: 0, largest_logit: 0.0, largest_gap: None });
+    }
     let normalization = Normalization::of(&before).unwrap_or_else(|| probe.normalization.clone());
     let old = Logits::of(before, "before", executor, &probe.images, &normalization)?;
     let new = Logits::of(after, "after", executor, &probe.images, &normalization)?;
@@ -145,17 +152,18 @@ pub(crate) fn compare(
         largest_gap: same_units
             .then(|| old.values.iter().zip(&new.values).fold(0.0, |gap: f64, (a, b)| gap.max((a - b).abs()))),
     };
+    let depth = depth(before);
     let outliers = old.images().div_ceil(IMAGES_FOR_ONE_OUTLIER);
     match relation {
         Relation::Origin | Relation::Accuracy => {}
         Relation::SameArgmax => check_argmax(&old, &new, &changes, TIE * largest)?,
         Relation::SameBits => check_bits(&old, &new)?,
         Relation::SameFunction => {
-            check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE, outliers, largest)?;
+            check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE * depth, outliers, largest)?;
             check_gap(&old, &new, same_units, OUTLIER_TOLERANCE, 0, largest)?;
         }
         Relation::WithinOneUnit => {
-            check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE, outliers, largest)?;
+            check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE * depth, outliers, largest)?;
             check_gap(&old, &new, same_units, OUTLIER_TOLERANCE, 0, largest)?;
         }
     }
@@ -198,7 +206,7 @@ fn check_gap(
         return check_argmax(old, new, &changes, 2.0 * tolerance * largest);
     }
     // Rounding to quantized logits can move two numbers apart by a step, however coarse that is.
-    let allowed = tolerance * largest + old.step.max(new.step) * ONE_STEP;
+    let allowed = tolerance * largest + old.step.max(new.step) * STEPS;
     let mut apart = (0..old.images()).filter_map(|image| {
         let pairs = old.row(image).iter().zip(new.row(image));
         let (class, (&before, &after)) =
@@ -222,8 +230,19 @@ struct Logits {
     step: f64,
 }
 
-/// One step of quantized logits, and what floats lose of it.
-const ONE_STEP: f64 = 1.001;
+/// Steps that quantized logits may move beside the tolerance: one by an activation that fell to the
+/// other side of a rounding boundary, one by rounding the logit itself.
+const STEPS: f64 = 2.001;
+
+/// So many quantizers are what the tolerances are made for; the units that float rounding moves add
+/// up as the square root of their number.
+const USUAL_QUANTIZERS: f64 = 4.0;
+
+/// What a deep network's tolerances are multiplied by.
+fn depth(graph: Verified<'_>) -> f64 {
+    let quantizers = graph.nodes().filter(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. })).count();
+    (quantizers as f64 / USUAL_QUANTIZERS).sqrt().max(1.0)
+}
 
 /// The step between two values of an output that is dequantized codes or integers.
 fn step(graph: Verified<'_>, unit: Option<f64>) -> f64 {

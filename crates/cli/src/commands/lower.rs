@@ -1,11 +1,18 @@
 //! `onnx2int lower`: all transforms, in order.
 
 use anyhow::{Context, bail};
-use onnx2int_graph::Stage;
+use onnx2int_graph::cost::multiply_adds;
+use onnx2int_graph::{Relation, Stage, verify};
+use onnx2int_transforms::compare;
 
 use super::transform;
 use crate::arguments::Lower;
+use crate::execution::{self, Interpreter};
 use crate::{console, files};
+
+/// Multiplications and additions of an image above which a network is compared once and not at each
+/// step.
+const LARGE: u64 = 1_000_000_000;
 
 pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     let model = files::read_model(&arguments.model)?;
@@ -23,9 +30,15 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     let path = |stage: Stage| arguments.output_dir.join(stage.file_name(stem));
     files::check_writable(&path(Stage::ScaleOut))?;
     let mut made = Vec::new();
-    let mut graph = model.graph;
+    let interpreter = Interpreter::new(arguments.threads.count());
+    let quantized = transform::with_preprocessing(&model.graph, &arguments.options)?;
+    let whole = execution::probe(&quantized);
+    // A large network is compared once, from end to end.
+    let at_once = multiply_adds(&quantized) > LARGE;
+    let probe = if at_once { execution::without_images(&whole) } else { whole.clone() };
+    let mut graph = quantized.clone();
     for stage in &Stage::ALL[2..] {
-        let applied = match transform::step(&graph, *stage, &arguments.options, arguments.threads.count()) {
+        let applied = match transform::step(&graph, *stage, &arguments.options, &interpreter, &probe) {
             Ok(applied) => applied,
             Err(error) => return Err(keep_for_replay(arguments, &graph, *stage, error)),
         };
@@ -36,6 +49,16 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
         }
         graph = applied.graph.clone();
         made.push((*stage, applied));
+    }
+    if at_once {
+        let compared =
+            compare(verify(&quantized)?, verify(&graph)?, Relation::WithinOneUnit, &interpreter, &whole)
+                .with_context(|| format!("{:?} and its integer graph differ", arguments.model))?;
+        console::note(format_args!(
+            "a large network: compared once, quantized against scale_out, on {} image; largest difference of a logit {:.3e}",
+            compared.images,
+            compared.largest_gap.unwrap_or(0.0)
+        ));
     }
     // Nothing is written before everything succeeded.
     for (stage, applied) in &made {

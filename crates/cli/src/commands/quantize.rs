@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
 /// The graph with its operators in the forms that the quantizer knows; tells what was changed.
 fn prepared(graph: &Graph, threads: usize) -> anyhow::Result<Graph> {
     let mut log = RewriteLog::default();
-    let prepared = prepare(verify(graph)?, &Interpreter { threads }, &mut log)?;
+    let prepared = prepare(verify(graph)?, &Interpreter::new(threads), &mut log)?;
     for site in log.sites() {
         console::note(format_args!("{}: {}", site.node, site.change));
     }

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use onnx2int_graph::{Graph, Stage, verify_stage};
+use onnx2int_graph::metadata::Normalization;
+use onnx2int_graph::{Graph, GraphEditor, Stage, verify_stage};
 use onnx2int_transforms::passes::{EncodeWeights, Encoding};
-use onnx2int_transforms::{Applied, Options, Record, apply, transform_for};
+use onnx2int_transforms::{Applied, Options, Probe, Record, apply, transform_for};
 
-use crate::arguments::{Transform, TransformOptions};
+use crate::arguments::{Preprocessing, Transform, TransformOptions};
 use crate::execution::{self, Interpreter};
 use crate::{console, files};
 
@@ -16,8 +17,9 @@ pub(crate) fn run(arguments: &Transform) -> anyhow::Result<()> {
     let transform = transform(arguments, &model.graph)?;
     files::check_writable(&arguments.output)?;
     arguments.record.as_deref().map_or(Ok(()), files::check_writable)?;
-    let interpreter = Interpreter { threads: arguments.threads.count() };
-    let applied = apply(transform.as_ref(), &model.graph, &interpreter, &execution::probe(&model.graph))
+    let interpreter = Interpreter::new(arguments.threads.count());
+    let model_graph = with_preprocessing(&model.graph, &arguments.options)?;
+    let applied = apply(transform.as_ref(), &model_graph, &interpreter, &execution::probe(&model_graph))
         .with_context(|| format!("cannot transform {:?}", arguments.model))?;
     write(&arguments.output, &applied, transform.makes())?;
     if let Some(path) = &arguments.record {
@@ -58,11 +60,31 @@ pub(crate) fn step(
     graph: &Graph,
     stage: Stage,
     options: &TransformOptions,
-    threads: usize,
+    interpreter: &Interpreter,
+    probe: &Probe,
 ) -> anyhow::Result<Applied> {
     let transform = transform_for(stage, &pipeline_options(options))
         .with_context(|| format!("no transform makes the stage {stage}"))?;
-    Ok(apply(transform.as_ref(), graph, &Interpreter { threads }, &execution::probe(graph))?)
+    Ok(apply(transform.as_ref(), graph, interpreter, probe)?)
+}
+
+/// The graph with the preprocessing that the user tells in its metadata.
+pub(crate) fn with_preprocessing(graph: &Graph, options: &TransformOptions) -> anyhow::Result<Graph> {
+    let Preprocessing { mean, std } = &options.preprocessing;
+    if mean.is_empty() && std.is_empty() {
+        return Ok(graph.clone());
+    }
+    let stored = Normalization::of(graph);
+    let of = |given: &[f32], stored: Option<Vec<f32>>, name: &str| match (given, stored) {
+        ([], None) => Err(anyhow!("the model's metadata does not tell its {name}; give it with --{name}")),
+        ([], Some(stored)) => Ok(stored),
+        (given, _) => Ok(given.to_vec()),
+    };
+    let means = of(mean, stored.as_ref().map(Normalization::means), "mean")?;
+    let stds = of(std, stored.as_ref().map(Normalization::stds), "std")?;
+    let mut editor = GraphEditor::from(graph.clone());
+    Normalization::new(&means, &stds)?.record(&mut editor);
+    Ok(editor.finish()?)
 }
 
 fn pipeline_options(options: &TransformOptions) -> Options {

@@ -84,7 +84,7 @@ fn write_layer(
     threads: usize,
 ) -> anyhow::Result<Layer> {
     let graph = verify(&layer.graph).context("a layer taken out of a valid graph is valid")?;
-    let outputs = Interpreter { threads }
+    let outputs = Interpreter::new(threads)
         .run(graph, std::slice::from_ref(&layer.input))
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("cannot run the witnesses of layer {:?}", layer.node))?;
