@@ -147,18 +147,20 @@ fn of_rows(rows: &[Row]) -> Vec<String> {
     rows.iter().flat_map(|row| row.failures.clone()).collect()
 }
 
-/// The first lines of a message, and the beginning of each: a refusal names every node of a file.
+/// A message of few short lines: a refusal may name every node of a file first, or its cause last.
 fn brief(message: &str) -> String {
-    const LINES: usize = 4;
+    const LINES: usize = 6;
+    const FIRST: usize = 3;
+    const LAST: usize = 2;
     const CHARACTERS: usize = 160;
     let cut = |line: &str| {
         let short: String = line.chars().take(CHARACTERS).collect();
         if short.len() < line.len() { short + "..." } else { short }
     };
-    let lines = message.lines().count();
-    let mut told: Vec<String> = message.lines().take(LINES).map(cut).collect();
-    if lines > LINES {
-        told.push(format!("... and {} more lines", lines - LINES));
+    let mut told: Vec<String> = message.lines().map(cut).collect();
+    if told.len() > LINES {
+        let left_out = told.len() - FIRST - LAST;
+        told.splice(FIRST..FIRST + left_out, [format!("... {left_out} lines ...")]);
     }
     told.join("\n")
 }
@@ -224,11 +226,11 @@ mod tests {
 
     #[test]
     fn a_long_refusal_is_told_in_brief_and_kept_in_whole() {
-        let long = format!("net.ort.lower: {}\nb\nc\nd\ne\nf", "a".repeat(200));
+        let long = format!("net.ort.lower: {}\nb\nc\nd\ne\nf\ng", "a".repeat(200));
         let report = Report { failures: vec![long.clone()], ..report(good()) };
         let [told] = <[String; 1]>::try_from(report.brief_failures()).unwrap();
         let lines: Vec<&str> = told.lines().collect();
-        assert_eq!((lines[0].len(), &lines[1..]), (163, ["b", "c", "d", "... and 2 more lines"].as_slice()));
+        assert_eq!((lines[0].len(), &lines[1..]), (163, ["b", "c", "... 2 lines ...", "f", "g"].as_slice()));
         assert!(serde_json::to_string(&report).unwrap().contains(&"a".repeat(200)));
     }
 
