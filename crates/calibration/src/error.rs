@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use onnx2int_dataset::{DatasetError, ImageShape};
 use onnx2int_graph::EditError;
 use onnx2int_runtimes::RuntimeError;
 
@@ -34,8 +35,21 @@ pub enum CalibrationError {
     /// The network has nothing to quantize.
     #[error("the model has no Conv, Gemm or MatMul with constant weights: there is nothing to quantize")]
     NoLayers,
-    /// The network does not take the images.
-    #[error("the model must have one input f32[N,1,28,28], found {found}")]
+    /// The images are not those that the network takes.
+    #[error("the model takes {wanted}, found images of {found} (channels x height x width)")]
+    Images {
+        /// The type of the network's input.
+        wanted: String,
+        /// The images' shape.
+        found: ImageShape,
+    },
+    /// An image cannot be read.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
+    /// The network does not take images.
+    #[error(
+        "the model must have one input f32[N,C,H,W] with fixed channels, height and width, found {found}"
+    )]
     Input {
         /// The inputs that it has.
         found: String,

@@ -5,18 +5,18 @@ use std::collections::HashMap;
 use onnx2int_dataset::Normalization;
 use onnx2int_graph::scales::{Parameters, activation_parameters, weight_limit, weight_scales};
 use onnx2int_graph::{
-    Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata,
+    Graph, GraphEditor, Node, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata, pointwise,
 };
 
 use crate::observe::Observed;
-use crate::plan::{Layer, Plan, tensor};
+use crate::plan::{Layer, Plan};
 use crate::{CalibrationError, Quantized, QuantizedTensor, Settings};
 
 pub(crate) fn insert(
     graph: &Graph,
     plan: &Plan,
     observed: &Observed,
-    normalization: Normalization,
+    normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
     let mut inserter = Inserter {
@@ -29,23 +29,22 @@ pub(crate) fn insert(
         done: HashMap::new(),
         activations: Vec::new(),
     };
-    let layers: HashMap<NodeId, Layer> = plan.layers.iter().map(|layer| (layer.node, *layer)).collect();
     for (id, node) in graph.nodes() {
-        let layer = layers.get(&id);
-        if layer.is_none() && !plan.carriers.contains(&id) {
-            continue;
+        for &slot in plan.operands.get(&id).into_iter().flatten() {
+            let x = node.input(slot).expect("the plan names operands that are there");
+            let input = inserter.activation(x)?;
+            inserter.editor.set_input(id, slot, Some(input.dequantized));
+            if let Some(layer) = plan.layers.get(&id) {
+                inserter.constants(*layer, node, input.parameters.scale)?;
+            }
         }
-        let x = node.input(0).expect("layers and carriers have a first operand");
-        let input = inserter.activation(x)?;
-        inserter.editor.set_input(id, 0, Some(input.dequantized));
-        if let Some(layer) = layer {
-            inserter.constants(*layer, node, input.parameters.scale)?;
-        }
+    }
+    for &output in &plan.outputs {
+        inserter.output(output)?;
     }
     let Inserter { mut editor, activations, .. } = inserter;
     editor.set_metadata(metadata::STAGE, Stage::Quantized.name());
-    editor.set_metadata(metadata::MEAN, normalization.mean.to_string());
-    editor.set_metadata(metadata::STD, normalization.std.to_string());
+    normalization.record(&mut editor);
     Ok(Quantized { graph: editor.finish()?, activations })
 }
 
@@ -62,7 +61,7 @@ struct Inserter<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     observed: &'a Observed,
-    normalization: Normalization,
+    normalization: &'a Normalization,
     settings: Settings,
     editor: GraphEditor,
     done: HashMap<ValueId, Activation>,
@@ -116,23 +115,42 @@ impl Inserter<'_> {
         Ok(activation)
     }
 
-    /// The range of a value that is not carried: observed, or that of the preprocessing.
-    fn range(&self, value: ValueId) -> (f32, f32) {
-        if value == self.plan.input {
-            (self.normalization.apply(0), self.normalization.apply(255))
-        } else {
-            self.observed[&value]
-        }
+    /// Lets the caller have the quantized form of a graph output, under its name.
+    fn output(&mut self, output: ValueId) -> Result<(), CalibrationError> {
+        let dequantized = self.activation(output)?.dequantized;
+        let name = self.graph.value(output).name.clone();
+        let aside = self.editor.unique_name(&format!("{name}_float"));
+        self.editor.rename_value(output, &aside)?;
+        self.editor.rename_value(dequantized, &name)?;
+        let outputs = self.editor.graph().outputs().iter();
+        let swapped: Vec<ValueId> =
+            outputs.map(|&old| if old == output { dequantized } else { old }).collect();
+        self.editor.set_outputs(swapped);
+        Ok(())
     }
 
-    /// A u8 quantizer at zero point 0 clips at 0: a Relu of a layer's output before it does
-    /// nothing.
+    /// The range of a value that is not carried: observed, or that of the preprocessing.
+    fn range(&self, value: ValueId) -> (f32, f32) {
+        if value != self.plan.input {
+            return self.observed[self.plan.range_of.get(&value).unwrap_or(&value)];
+        }
+        let ends = (0..self.normalization.channels()).flat_map(|channel| {
+            [self.normalization.apply(channel, 0), self.normalization.apply(channel, 255)]
+        });
+        ends.fold((f32::INFINITY, f32::NEG_INFINITY), |(least, greatest), end| {
+            (least.min(end), greatest.max(end))
+        })
+    }
+
+    /// A u8 quantizer at zero point 0 clips at 0: the Relu of a layer's or a sum's output before it
+    /// does nothing.
     fn without_implied_relu(&self, value: ValueId, parameters: Parameters) -> ValueId {
-        let is_layer = |id: NodeId| self.plan.layers.iter().any(|layer| layer.node == id);
         match self.graph.producer(value) {
-            Some((_, Node { op: Op::Relu, inputs, .. })) if parameters.zero_point == 0 => inputs[0]
-                .filter(|&operand| self.graph.producer(operand).is_some_and(|(id, _)| is_layer(id)))
-                .unwrap_or(value),
+            Some((id, Node { op: Op::Relu, inputs, .. }))
+                if parameters.zero_point == 0 && self.plan.fused.contains(&id) =>
+            {
+                inputs[0].unwrap_or(value)
+            }
             _ => value,
         }
     }
@@ -198,7 +216,9 @@ impl Inserter<'_> {
 
     /// A float constant operand, all of whose elements are numbers.
     fn finite(&self, node: &Node, slot: usize) -> Result<Tensor, CalibrationError> {
-        let tensor = tensor(self.graph, node, slot).expect("the plan checked that it is constant");
+        let value = node.input(slot).expect("the plan checked that it is there");
+        let tensor =
+            pointwise::known_tensor(self.graph, value).expect("the plan checked that it is constant");
         let values = tensor.as_slice::<f32>().expect("a float layer has float constants");
         if values.iter().all(|value| value.is_finite()) {
             return Ok(tensor.clone());

@@ -1,7 +1,7 @@
 //! Static quantization of a float network to 8-bit QDQ form.
 //!
 //! Three steps, one file each: [`plan`] decides what is quantized, [`observe`] runs the float
-//! network on training images and keeps the least and the greatest value of every such tensor,
+//! network on training images and chooses the range of every such tensor by a [`Method`],
 //! [`insert`] writes `QuantizeLinear`/`DequantizeLinear` pairs, weights and biases. The form is that
 //! of ONNX Runtime's static quantizer: u8 activations, i8 symmetric weights in `[-127, 127]`
 //! (fewer bits on request), i32
@@ -16,11 +16,12 @@
 //!   i32 bias exceeds `2^30`: a near-dead channel can neither divide by zero nor overflow.
 
 mod error;
+mod histogram;
 mod insert;
 mod observe;
 mod plan;
 
-use onnx2int_dataset::{Images, Normalization};
+use onnx2int_dataset::{ImageSource, Normalization};
 use onnx2int_graph::{Graph, Verified};
 use serde::Serialize;
 
@@ -33,8 +34,27 @@ pub struct Settings {
     pub per_axis: bool,
     /// Bits of a weight, 2 to 8: weights are from `-(2^(bits-1) - 1)` to `2^(bits-1) - 1`.
     pub weight_bits: u32,
+    /// How the range of an activation is chosen.
+    pub method: Method,
     /// Threads that run the float network.
     pub threads: usize,
+}
+
+/// How the range of an activation follows from what was observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Method {
+    /// From the least to the greatest value.
+    #[default]
+    MinMax,
+    /// From the average over images of the least value to that of the greatest, late images weighing
+    /// more.
+    MovingAverage,
+    /// What holds so many percent of the values, above 50 and up to 100.
+    Percentile(f64),
+    /// The least Kullback-Leibler divergence of the quantized values' distribution.
+    Entropy,
+    /// The least mean squared error.
+    MeanSquaredError,
 }
 
 /// What was observed of one tensor, and the parameters that follow.
@@ -67,15 +87,30 @@ pub struct Quantized {
 /// batches, so that memory does not grow with their number.
 ///
 /// # Errors
-/// Lists every node that cannot be quantized; names a tensor that is not finite on the data.
+/// Lists every node that cannot be quantized; names a tensor that is not finite on the data, or an
+/// image that cannot be read.
 pub fn quantize(
     graph: Verified<'_>,
-    images: &Images,
+    images: &dyn ImageSource,
     indices: &[usize],
-    normalization: Normalization,
+    normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
     let plan = plan::plan(graph.graph())?;
-    let observed = observe::observe(graph, &plan.observed, images, indices, normalization, settings.threads)?;
+    let input = &graph.value(plan.input).ty;
+    let extents: Vec<_> = input.shape.iter().skip(1).map(|dim| dim.fixed()).collect();
+    let found = images.shape();
+    if extents != [found.channels, found.height, found.width].map(Some) {
+        return Err(CalibrationError::Images { wanted: input.to_string(), found });
+    }
+    let observation = observe::Observation {
+        graph,
+        values: &plan.observed,
+        images,
+        indices,
+        normalization,
+        threads: settings.threads,
+    };
+    let observed = observe::observe(observation, settings.method)?;
     insert::insert(graph.graph(), &plan, &observed, normalization, settings)
 }

@@ -1,58 +1,126 @@
-//! Runs the float network and keeps the range of each tensor, in one pass and constant memory.
+//! Runs the float network and chooses the range of each tensor, in constant memory.
+//!
+//! One pass over the images sees the least and the greatest values; methods that look at how values
+//! are spread make a second one, into histograms over these. Batches run on several threads and are
+//! gathered in their order, so that the number of threads changes nothing.
 
 use std::collections::BTreeMap;
 
-use onnx2int_dataset::{Images, Normalization, SIDE};
+use onnx2int_dataset::{ImageSource, Normalization};
 use onnx2int_graph::{Tensor, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 
-use crate::CalibrationError;
+use crate::histogram::Histogram;
+use crate::{CalibrationError, Method};
 
 /// Images that run at once on one thread.
 const BATCH: usize = 20;
 
-/// The least and the greatest value of each observed tensor.
+/// What a moving average keeps of the past with each image.
+const KEPT: f64 = 0.99;
+
+/// The range of each observed tensor.
 pub(crate) type Observed = BTreeMap<ValueId, (f32, f32)>;
 
-pub(crate) fn observe(
-    graph: Verified<'_>,
-    values: &[ValueId],
-    images: &Images,
-    indices: &[usize],
-    normalization: Normalization,
-    threads: usize,
-) -> Result<Observed, CalibrationError> {
+/// The float network, what is observed in it, and on what.
+#[derive(Clone, Copy)]
+pub(crate) struct Observation<'a> {
+    pub(crate) graph: Verified<'a>,
+    pub(crate) values: &'a [ValueId],
+    pub(crate) images: &'a dyn ImageSource,
+    pub(crate) indices: &'a [usize],
+    pub(crate) normalization: &'a Normalization,
+    pub(crate) threads: usize,
+}
+
+pub(crate) fn observe(observation: Observation<'_>, method: Method) -> Result<Observed, CalibrationError> {
+    let values = observation.values;
     if values.is_empty() {
         return Ok(Observed::new());
     }
-    let session = prepare(RuntimeKind::Tract, graph, values)?;
-    let share = indices.len().div_ceil(threads.max(1)).next_multiple_of(BATCH);
-    let parts: Vec<Result<Vec<Range>, CalibrationError>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = indices
-            .chunks(share)
-            .map(|part| scope.spawn(|| ranges(session.as_ref(), values.len(), images, part, normalization)))
-            .collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().expect("a worker reports failures as errors"))
-            .collect()
-    });
-    let mut whole = vec![Range::default(); values.len()];
-    for part in parts {
-        for (range, part) in whole.iter_mut().zip(part?) {
-            range.merge(part);
-        }
+    let session = prepare(RuntimeKind::Tract, observation.graph, values)?;
+    let scanner = Scanner { observation, session: session.as_ref() };
+    let extremes = scanner.scan(|_| Range::default(), Range::see, |whole, part| whole.merge(&part))?;
+    if let Some(position) = extremes.iter().position(|range| !range.finite) {
+        let tensor = observation.graph.value(values[position]).name.clone();
+        return Err(CalibrationError::NotFinite { tensor });
     }
-    values
-        .iter()
-        .zip(whole)
-        .map(|(&value, range)| match range.finite {
-            true => Ok((value, (range.least, range.greatest))),
-            false => Err(CalibrationError::NotFinite { tensor: graph.value(value).name.clone() }),
-        })
-        .collect()
+    let chosen: Vec<(f32, f32)> = match method {
+        Method::MinMax => extremes.iter().map(|range| (range.least, range.greatest)).collect(),
+        Method::MovingAverage => scanner
+            .scan(|_| Average::default(), Average::see, |whole, part| whole.merge(&part))?
+            .iter()
+            .map(Average::range)
+            .collect(),
+        Method::Percentile(_) | Method::Entropy | Method::MeanSquaredError => {
+            let empty = |position: usize| {
+                let Range { least, greatest, .. } = extremes[position];
+                Histogram::new(least, greatest)
+            };
+            let see = |histogram: &mut Histogram, values: &[f32], _: usize| histogram.see(values);
+            let histograms = scanner.scan(empty, see, |whole, part| whole.merge(&part))?;
+            let choose = |histogram: &Histogram| match method {
+                Method::Percentile(percent) => histogram.percentile(percent),
+                Method::Entropy => histogram.least_divergence(),
+                _ => histogram.least_squares(),
+            };
+            histograms.iter().map(choose).collect()
+        }
+    };
+    Ok(values.iter().copied().zip(chosen).collect())
 }
 
+/// Runs batches and gathers what is seen of each tensor.
+struct Scanner<'a> {
+    observation: Observation<'a>,
+    session: &'a dyn Session,
+}
+
+impl Scanner<'_> {
+    /// What was seen of each tensor: `see` gets the values of a batch and the number of its images.
+    fn scan<A: Send>(
+        &self,
+        empty: impl Fn(usize) -> A + Sync,
+        see: impl Fn(&mut A, &[f32], usize) + Sync,
+        merge: impl Fn(&mut A, A),
+    ) -> Result<Vec<A>, CalibrationError> {
+        let Observation { values, indices, threads, .. } = self.observation;
+        let fresh = || (0..values.len()).map(&empty).collect::<Vec<A>>();
+        let part = |batch: &[usize]| -> Result<Vec<A>, CalibrationError> {
+            let mut seen = fresh();
+            for (seen, tensor) in seen.iter_mut().zip(self.session.run(&[self.input(batch)?])?) {
+                see(seen, tensor.as_slice::<f32>().expect("only float tensors are observed"), batch.len());
+            }
+            Ok(seen)
+        };
+        let mut whole = fresh();
+        for round in indices.chunks(BATCH * threads.max(1)) {
+            let parts: Vec<Result<Vec<A>, CalibrationError>> = std::thread::scope(|scope| {
+                let workers: Vec<_> = round.chunks(BATCH).map(|batch| scope.spawn(|| part(batch))).collect();
+                let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+                    worker.join().expect("a worker reports failures as errors")
+                };
+                workers.into_iter().map(join).collect()
+            });
+            for part in parts {
+                for (whole, part) in whole.iter_mut().zip(part?) {
+                    merge(whole, part);
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The network's input for some of the images.
+    fn input(&self, batch: &[usize]) -> Result<Tensor, CalibrationError> {
+        let Observation { images, normalization, .. } = self.observation;
+        let shape = images.shape();
+        let pixels = normalization.normalize(&images.read(batch)?, shape.channels, shape.plane());
+        Ok(Tensor::from_vec(&shape.of_images(batch.len()), pixels).expect("images are whole"))
+    }
+}
+
+/// The least and the greatest value.
 #[derive(Clone, Copy)]
 struct Range {
     least: f32,
@@ -67,7 +135,7 @@ impl Default for Range {
 }
 
 impl Range {
-    fn see(&mut self, values: &[f32]) {
+    fn see(&mut self, values: &[f32], _images: usize) {
         for &value in values {
             self.least = self.least.min(value);
             self.greatest = self.greatest.max(value);
@@ -76,27 +144,52 @@ impl Range {
         self.finite &= values.iter().map(|value| value * 0.0).sum::<f32>() == 0.0;
     }
 
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: &Self) {
         self.least = self.least.min(other.least);
         self.greatest = self.greatest.max(other.greatest);
         self.finite &= other.finite;
     }
 }
 
-fn ranges(
-    session: &dyn Session,
-    count: usize,
-    images: &Images,
-    indices: &[usize],
-    normalization: Normalization,
-) -> Result<Vec<Range>, CalibrationError> {
-    let mut ranges = vec![Range::default(); count];
-    for batch in indices.chunks(BATCH) {
-        let pixels = images.gather_normalized(batch, normalization);
-        let input = Tensor::from_vec(&[batch.len(), 1, SIDE, SIDE], pixels).expect("an image is 28x28");
-        for (range, tensor) in ranges.iter_mut().zip(session.run(&[input])?) {
-            range.see(tensor.as_slice::<f32>().expect("only float tensors are observed"));
+/// Exponential moving averages of the least and the greatest value of an image (Jacob et al. 2018,
+/// section 3.1), whose weights are made to sum to 1.
+#[derive(Clone, Copy)]
+struct Average {
+    least: f64,
+    greatest: f64,
+    weight: f64,
+    /// What later images leave of this.
+    kept: f64,
+}
+
+impl Default for Average {
+    fn default() -> Self {
+        Self { least: 0.0, greatest: 0.0, weight: 0.0, kept: 1.0 }
+    }
+}
+
+impl Average {
+    fn see(&mut self, values: &[f32], images: usize) {
+        for image in values.chunks(values.len() / images) {
+            let mut range = Range::default();
+            range.see(image, 1);
+            self.least = self.least * KEPT + f64::from(range.least);
+            self.greatest = self.greatest * KEPT + f64::from(range.greatest);
+            self.weight = self.weight * KEPT + 1.0;
+            self.kept *= KEPT;
         }
     }
-    Ok(ranges)
+
+    /// Appends the averages of later images.
+    fn merge(&mut self, later: &Self) {
+        self.least = self.least * later.kept + later.least;
+        self.greatest = self.greatest * later.kept + later.greatest;
+        self.weight = self.weight * later.kept + later.weight;
+        self.kept *= later.kept;
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "an average of numbers that were f32")]
+    fn range(&self) -> (f32, f32) {
+        ((self.least / self.weight) as f32, (self.greatest / self.weight) as f32)
+    }
 }

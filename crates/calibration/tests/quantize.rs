@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
 
-use onnx2int_calibration::{CalibrationError, Quantized, Settings, quantize};
+use onnx2int_calibration::{CalibrationError, Method, Quantized, Settings, quantize};
 use onnx2int_dataset::{Images, Normalization, PIXELS};
 use onnx2int_graph::{Graph, Op, Stage, Tensor, verify, verify_stage};
 
@@ -32,19 +32,19 @@ fn images(count: usize) -> Images {
 }
 
 fn settings(per_axis: bool) -> Settings {
-    Settings { per_axis, weight_bits: 8, threads: 2 }
+    Settings { per_axis, weight_bits: 8, method: Method::MinMax, threads: 2 }
 }
 
 fn quantized(text: &str, per_axis: bool) -> Result<Quantized, CalibrationError> {
     let graph = Graph::from_text(text).unwrap();
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
-    quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings(per_axis))
+    quantize(verify(&graph).unwrap(), &images, &indices, &Normalization::default(), settings(per_axis))
 }
 
 fn run(graph: &Graph, images: &Images) -> Tensor {
     let indices: Vec<usize> = (0..images.len()).collect();
-    let pixels = images.gather_normalized(&indices, Normalization::default());
+    let pixels = images.gather_normalized(&indices, &Normalization::default());
     let input = Tensor::from_vec(&[images.len(), 1, 28, 28], pixels).unwrap();
     onnx2int_interpreter::run(verify(graph).unwrap(), &[input]).unwrap().remove(0)
 }
@@ -88,7 +88,7 @@ fn observed_ranges_are_those_of_the_interpreter() {
     let graph = network();
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
-    let pixels = images.gather_normalized(&indices, Normalization::default());
+    let pixels = images.gather_normalized(&indices, &Normalization::default());
     let input = Tensor::from_vec(&[45, 1, 28, 28], pixels).unwrap();
     let value = graph.value_by_name("relu").unwrap();
     let mut greatest = f32::NEG_INFINITY;
@@ -120,13 +120,22 @@ fn the_number_of_threads_changes_nothing() {
     let graph = network();
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
-    let with = |threads| {
-        let settings = Settings { per_axis: true, weight_bits: 8, threads };
-        quantize(verify(&graph).unwrap(), &images, &indices, Normalization::default(), settings)
+    let with = |method, threads| {
+        let settings = Settings { per_axis: true, weight_bits: 8, method, threads };
+        quantize(verify(&graph).unwrap(), &images, &indices, &Normalization::default(), settings)
             .unwrap()
             .graph
     };
-    assert_eq!(with(1), with(3));
+    let methods = [
+        Method::MinMax,
+        Method::MovingAverage,
+        Method::Percentile(99.0),
+        Method::Entropy,
+        Method::MeanSquaredError,
+    ];
+    for method in methods {
+        assert_eq!(with(method, 1), with(method, 3), "{method:?}");
+    }
 }
 
 #[test]
@@ -146,13 +155,13 @@ fn a_dead_and_a_near_dead_channel_neither_divide_by_zero_nor_overflow() {
 
 #[test]
 fn all_nodes_without_a_rule_are_named_at_once() {
-    let text = NETWORK.replace("%relu: f32[N,3,28,28] = Relu(%conv)", "%relu = Mul(%conv, 2.0)").replace(
+    let text = NETWORK.replace("%relu: f32[N,3,28,28] = Relu(%conv)", "%relu = Div(%conv, %input)").replace(
         "%flatten: f32[N,147] = Flatten(%pool)",
-        "%shifted = Add(%pool, 1.0)\n%flatten: f32[N,147] = Flatten(%shifted)",
+        "%soft = Softmax(%pool) axis=1\n%flatten: f32[N,147] = Flatten(%soft)",
     );
     let message = quantized(&text, true).unwrap_err().to_string();
     assert!(message.starts_with("2 nodes cannot be quantized"), "{message}");
-    assert!(message.contains("\"relu\" (Mul)") && message.contains("\"shifted\" (Add)"), "{message}");
+    assert!(message.contains("\"relu\" (Div)") && message.contains("\"soft\" (Softmax)"), "{message}");
 }
 
 #[test]
@@ -172,4 +181,28 @@ fn what_is_not_finite_is_named() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn every_method_stays_within_what_was_seen() {
+    let graph = network();
+    let images = images(45);
+    let indices: Vec<usize> = (0..45).collect();
+    let with = |method| {
+        let settings = Settings { method, ..settings(true) };
+        let verified = verify(&graph).unwrap();
+        quantize(verified, &images, &indices, &Normalization::default(), settings).unwrap().activations
+    };
+    let widest = with(Method::MinMax);
+    for method in [Method::MovingAverage, Method::Percentile(95.0), Method::Entropy, Method::MeanSquaredError]
+    {
+        let chosen = with(method);
+        let within = chosen.iter().zip(&widest).all(|(own, whole)| {
+            own.least >= whole.least.min(0.0) && own.greatest <= whole.greatest.max(0.0) && own.scale > 0.0
+        });
+        assert!(within, "{method:?}: {chosen:?} in {widest:?}");
+        // The input's range is that of the preprocessing, whatever the method.
+        assert_eq!(chosen[0], widest[0]);
+    }
+    assert!(with(Method::Percentile(95.0))[1].scale < widest[1].scale);
 }

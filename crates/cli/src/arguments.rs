@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Lower(Lower),
     /// Score models on the test images
     Evaluate(Evaluate),
+    /// Tell the class of each image, by a model of any stage
+    Predict(Predict),
     /// Digest every inner integer tensor of a model for every image, to compare runtimes or hardware bit for bit
     Trace(Trace),
     /// Check a model: structure, types, the rules of its stage, accumulator ranges
@@ -52,6 +54,39 @@ pub(crate) struct Data {
     /// Folder with the four IDX files of MNIST's names and sizes, plain or .gz
     #[arg(long, value_name = "DIR", default_value = "data/mnist")]
     pub(crate) data_dir: PathBuf,
+}
+
+/// Images of one's own instead of MNIST's.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Source {
+    /// Images of your own: a folder of PNG or JPEG files, in subfolders where they have classes, or uint8 arrays in a
+    /// .npy, .npz (FILE.npz:ARRAY) or IDX file [default: those in --data-dir]; a number is --first
+    #[arg(long, visible_alias = "inputs", value_name = "PATH")]
+    pub(crate) images: Option<PathBuf>,
+    /// Scale images that are files and cut their middle, to this height and width [default: all have the model's size]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<(usize, usize)>,
+}
+
+/// What a float model is given for a pixel.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Preprocessing {
+    /// Mean of the preprocessing (x/255 - mean)/std, one for all channels or one for each, with commas
+    /// [default: the model's metadata, else 33/255 for images of 1x28x28 and 0 for others]
+    #[arg(long, value_name = "MEAN", value_delimiter = ',', allow_negative_numbers = true)]
+    pub(crate) mean: Vec<f32>,
+    /// Standard deviation of the preprocessing, given as the mean [default: the model's metadata, else 0.3081 or 1]
+    #[arg(long, value_name = "STD", value_delimiter = ',')]
+    pub(crate) std: Vec<f32>,
+}
+
+/// Height and width: `224x224`.
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let extents =
+        text.split_once('x').and_then(|(height, width)| Some((height.parse().ok()?, width.parse().ok()?)));
+    extents
+        .filter(|&(height, width)| height > 0 && width > 0)
+        .ok_or_else(|| "expected height and width in pixels, such as 224x224".to_owned())
 }
 
 /// How many threads.
@@ -208,23 +243,51 @@ pub(crate) struct Quantize {
     pub(crate) output: PathBuf,
     #[command(flatten)]
     pub(crate) data: Data,
+    #[command(flatten)]
+    pub(crate) source: Source,
     /// One weight scale for each output channel instead of one for each layer
     #[arg(long)]
     pub(crate) per_axis: bool,
     /// Bits of a weight, 2 to 8; with 7 no two products leave 16 bits, where kernels saturate
     #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=8))]
     pub(crate) weight_bits: u32,
-    /// Training images to observe ranges on; the same number always takes the same images
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub(crate) calibration_samples: usize,
-    /// Preprocessing mean [default: the model's metadata, else 33/255]
-    #[arg(long)]
-    pub(crate) mean: Option<f32>,
-    /// Preprocessing standard deviation [default: the model's metadata, else 0.3081]
-    #[arg(long)]
-    pub(crate) std: Option<f32>,
+    /// How the range of an activation is chosen
+    #[arg(long, value_enum, default_value_t = CalibrationMethod::MinMax)]
+    pub(crate) calibration: CalibrationMethod,
+    /// percentile: what part of the values a range holds
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.99, value_parser = percent)]
+    pub(crate) percentile: f64,
+    /// Images to observe ranges on, evenly spread; the same number always takes the same images [default: 1000, or all
+    /// of fewer]
+    #[arg(long, value_name = "N")]
+    pub(crate) calibration_samples: Option<usize>,
+    #[command(flatten)]
+    pub(crate) preprocessing: Preprocessing,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+/// How the range of an activation is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CalibrationMethod {
+    /// From the least to the greatest value
+    MinMax,
+    /// From the average of the images' least values to that of their greatest
+    MovingAverage,
+    /// What holds most values, without the outermost at both ends
+    Percentile,
+    /// The least divergence of the quantized values' distribution
+    Entropy,
+    /// The least mean squared error
+    Mse,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    match percent > 50.0 && percent <= 100.0 {
+        true => Ok(percent),
+        false => Err("expected more than 50 and up to 100".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -298,9 +361,16 @@ pub(crate) struct Evaluate {
     /// What runs the models
     #[arg(long, value_name = "RUNTIME", default_value = "tract", value_parser = runtime_names())]
     pub(crate) runtime: String,
-    /// Only the first N test images
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The images' classes, integers [N] in a .npy, .npz (FILE.npz:ARRAY) or IDX file [default: the folder's subfolders]
+    #[arg(long, value_name = "FILE", requires = "images")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Only the first N images
     #[arg(long, value_name = "N")]
-    pub(crate) images: Option<usize>,
+    pub(crate) first: Option<usize>,
+    #[command(flatten)]
+    pub(crate) preprocessing: Preprocessing,
     /// Images that run at once
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
@@ -324,6 +394,38 @@ fn runtime_names() -> clap::builder::PossibleValuesParser {
     onnx2int_runtimes::RuntimeKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().into()
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Predict {
+    /// The model that tells the classes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// PNG or JPEG images, folders of them, or uint8 arrays of images in .npy, .npz (FILE.npz:ARRAY) or IDX files
+    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Scale images that are files and cut their middle, to this height and width [default: all have the model's size]
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    pub(crate) size: Option<(usize, usize)>,
+    /// Take the negatives of the images: for a dark digit on light paper
+    #[arg(long)]
+    pub(crate) invert: bool,
+    #[command(flatten)]
+    pub(crate) preprocessing: Preprocessing,
+    /// Names of the classes, a line for each from class 0 on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels_file: Option<PathBuf>,
+    /// Show the K classes with the greatest scores
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) top: u32,
+    /// What runs the model
+    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = runtime_names())]
+    pub(crate) runtime: String,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
+}
+
 const TRACE_HELP: &str = "\
 T.json describes the model, the runtime, the images and the tensors; beside it are T.outputs.bin, the raw outputs
 [images, classes], and T.digests.bin, eight bytes for each image and tensor [images, tensors, 8]: the first eight of
@@ -343,12 +445,16 @@ pub(crate) struct Trace {
     pub(crate) runtime: String,
     #[command(flatten)]
     pub(crate) data: Data,
-    /// Only the first N test images
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Only the first N images
     #[arg(long, value_name = "N")]
-    pub(crate) images: Option<usize>,
-    /// Only these test images, counted from 0
-    #[arg(long, value_name = "I", num_args = 1.., conflicts_with = "images")]
+    pub(crate) first: Option<usize>,
+    /// Only these images, counted from 0
+    #[arg(long, value_name = "I", num_args = 1.., conflicts_with = "first")]
     pub(crate) image: Vec<usize>,
+    #[command(flatten)]
+    pub(crate) preprocessing: Preprocessing,
     /// Write the elements of these tensors, floats too, instead of digests
     #[arg(long, value_name = "TENSOR", num_args = 1.., requires = "image")]
     pub(crate) dump: Vec<String>,

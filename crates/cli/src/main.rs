@@ -5,6 +5,7 @@ mod commands;
 mod console;
 mod execution;
 mod files;
+mod images;
 mod interrupt;
 mod npy;
 mod progress;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Transform(transform) => commands::transform::run(&transform),
         Command::Lower(lower) => commands::lower::run(&lower),
         Command::Evaluate(evaluate) => commands::evaluate::run(&evaluate),
+        Command::Predict(predict) => commands::predict::run(&predict),
         Command::Trace(trace) => commands::trace::run(&trace),
         Command::Verify(verify) => commands::verify::run(&verify),
         Command::Inspect(inspect) => commands::inspect::run(&inspect),

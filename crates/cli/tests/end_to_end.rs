@@ -7,6 +7,7 @@ mod determinism;
 #[cfg(unix)]
 mod faults;
 mod network;
+mod own_images;
 
 use std::fs;
 

@@ -3,6 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use onnx2int_graph::DType;
+
+use crate::npy::NpyError;
+use crate::{ImageShape, WantedShape};
+
 /// Why data was refused. Every message names the file, what was expected and what was found.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -109,19 +114,222 @@ pub enum DatasetError {
         path: PathBuf,
     },
     /// Pixels and labels do not belong together.
-    #[error("{labels} labels need {} bytes of pixels (28x28 each), found {pixels}", labels * crate::PIXELS)]
+    #[error(
+        "{}{pixels} bytes of pixels do not make images of {} bytes ({shape}) each",
+        labels.map_or(String::new(), |labels| format!("{labels} labels and ")),
+        shape.bytes()
+    )]
     Counts {
         /// The labels given.
-        labels: usize,
+        labels: Option<usize>,
         /// The bytes of pixels given.
         pixels: usize,
+        /// The shape of an image.
+        shape: ImageShape,
     },
-    /// A number of calibration images that the training split cannot give.
+    /// There is nothing at a path.
+    #[error(
+        "there is no {path:?}: expected a folder of PNG or JPEG images, one such image, or a .npy, .npz or IDX file"
+    )]
+    NoSource {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// There is no file of labels.
+    #[error("{path:?} is no file: expected labels as a .npy, .npz or IDX file")]
+    NoLabelFile {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// A file of some other kind.
+    #[error("{path:?} holds no {purpose}: expected {}, found {}", expected_of(purpose), found(start))]
+    UnknownFile {
+        /// The file.
+        path: PathBuf,
+        /// `images` or `labels`.
+        purpose: &'static str,
+        /// Its first bytes.
+        start: Vec<u8>,
+    },
+    /// A folder without images.
+    #[error(
+        "no .png, .jpg or .jpeg file is below {path:?}{}",
+        if *others > 0 { format!(", only other files ({others} in the folder itself)") } else { String::new() }
+    )]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
+        /// Files of other kinds that lie in it.
+        others: usize,
+    },
+    /// An image that cannot be read.
+    #[error(
+        "{path:?} is an image of a kind that is not read: convert it to PNG or JPEG, or move it elsewhere"
+    )]
+    OtherImage {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Folders in folders without end.
+    #[error("{path:?} lies more than {levels} folders deep: a link may lead to a folder above it")]
+    DeepFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The levels that are looked at.
+        levels: usize,
+    },
+    /// A PNG or JPEG file that is cut off or damaged.
+    #[error("{path:?} is not a whole image ({reason}): copy it anew, or leave it out")]
+    DamagedImage {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        reason: String,
+    },
+    /// An image of another size.
+    #[error(
+        "{path:?} is {}x{} (height x width), expected {}x{}; give --size {}x{} to scale images and cut their middle",
+        found.0, found.1, wanted.0, wanted.1, wanted.0, wanted.1
+    )]
+    ImageSize {
+        /// The file.
+        path: PathBuf,
+        /// Its height and width.
+        found: (usize, usize),
+        /// Those of all images.
+        wanted: (usize, usize),
+    },
+    /// A number of channels that no PNG or JPEG has.
+    #[error(
+        "the model takes images of {channels} channels, and {path:?} can give 1 (gray) or 3 (red, green, blue); give \
+         such images as a .npy file"
+    )]
+    ImageChannels {
+        /// The first file.
+        path: PathBuf,
+        /// The channels wanted.
+        channels: usize,
+    },
+    /// A size that the model does not take.
+    #[error("--size {}x{} is not what the model takes, images of {wanted}", given.0, given.1)]
+    Size {
+        /// The height and width given.
+        given: (usize, usize),
+        /// What the model takes.
+        wanted: WantedShape,
+    },
+    /// A `.npy` file, or one in an archive, that cannot be read.
+    #[error("cannot read the array {path:?}")]
+    Npy {
+        /// The file, or the archive and the array's name.
+        path: PathBuf,
+        /// Why.
+        source: NpyError,
+    },
+    /// An archive that is damaged.
+    #[error("{path:?} is not an intact .npz archive ({reason}): make it anew with `numpy.savez`")]
+    Npz {
+        /// The archive.
+        path: PathBuf,
+        /// The decoder's reason.
+        reason: String,
+    },
+    /// An archive from which no array can be chosen.
+    #[error("{path:?}: expected {expected}, found{arrays}")]
+    NoArray {
+        /// The archive.
+        path: PathBuf,
+        /// What was looked for.
+        expected: String,
+        /// The arrays there are.
+        arrays: String,
+    },
+    /// An IDX file of another element type, or cut off in its header.
+    #[error("{path:?} is no IDX file of bytes: found {found}")]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+    /// An array that is not of images, or of others.
+    #[error(
+        "{path:?} holds {dtype}{shape:?}, expected uint8 pixels of {wanted} images (channels x height x width): \
+         [N,C,H,W] or [N,H,W,C], or [N,H,W] of gray ones; pixels are given before any preprocessing"
+    )]
+    ImageArray {
+        /// The file.
+        path: PathBuf,
+        /// Its element type.
+        dtype: DType,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// What the model takes.
+        wanted: WantedShape,
+    },
+    /// An array that is not of labels.
+    #[error("{path:?} holds {dtype}{shape:?}, expected labels: integers [N], one for each image")]
+    LabelArray {
+        /// The file.
+        path: PathBuf,
+        /// Its element type.
+        dtype: DType,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A label below 0, or beyond 32 bits.
+    #[error("label {index} in {path:?} is {found}, expected the number of a class, from 0 on")]
+    NoClass {
+        /// The file.
+        path: PathBuf,
+        /// The position of the first such label.
+        index: usize,
+        /// The label.
+        found: i64,
+    },
+    /// Labels of other images.
+    #[error("{path:?} has {labels} labels for {images} images: expected one for each, in the same order")]
+    LabelCount {
+        /// The file of the labels.
+        path: PathBuf,
+        /// The labels.
+        labels: usize,
+        /// The images.
+        images: usize,
+    },
+    /// A position beyond the images.
+    #[error("there is no image {index}: expected 0 to {}", images.saturating_sub(1))]
+    NoSuchImage {
+        /// The position asked for.
+        index: usize,
+        /// The images there are.
+        images: usize,
+    },
+    /// A number of calibration images that the source cannot give.
     #[error("cannot choose {requested} calibration images: expected 1 to {available}")]
     CalibrationCount {
         /// The number asked for.
         requested: usize,
-        /// The images of the training split.
+        /// The images that may be chosen.
         available: usize,
     },
+}
+
+fn expected_of(purpose: &str) -> &'static str {
+    if purpose == "labels" {
+        "a .npy, .npz or IDX file"
+    } else {
+        "a PNG or JPEG image, or a .npy, .npz or IDX file"
+    }
+}
+
+/// The first bytes of a file of an unknown kind, as text where they are text.
+fn found(start: &[u8]) -> String {
+    match std::str::from_utf8(start) {
+        Ok("") => "an empty file".to_owned(),
+        Ok(text) if text.chars().all(|c| !c.is_control() || c.is_whitespace()) => {
+            format!("text ({text:?}...)")
+        }
+        _ => format!("a file that begins with the bytes {start:02x?}"),
+    }
 }

@@ -35,12 +35,19 @@ impl Images {
     /// # Errors
     /// `count` is 0, or more than the training part has.
     pub fn calibration_indices(&self, count: usize) -> Result<Vec<usize>, DatasetError> {
-        let available = self.split().training.len();
-        if count == 0 || count > available {
-            return Err(DatasetError::CalibrationCount { requested: count, available });
-        }
-        Ok((0..count).map(|index| index * available / count).collect())
+        spread(self.split().training.len(), count)
     }
+}
+
+/// `count` of the images `0..available`, evenly spread over them, in ascending order.
+///
+/// # Errors
+/// [`DatasetError::CalibrationCount`]: `count` is 0, or more than there are.
+pub fn spread(available: usize, count: usize) -> Result<Vec<usize>, DatasetError> {
+    if count == 0 || count > available {
+        return Err(DatasetError::CalibrationCount { requested: count, available });
+    }
+    Ok((0..count).map(|index| index * available / count).collect())
 }
 
 #[cfg(test)]

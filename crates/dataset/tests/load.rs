@@ -58,8 +58,8 @@ fn pack(folder: &TempDir, name: &str, bytes: &[u8]) {
 
 fn histogram(images: &Images) -> [usize; 10] {
     let mut counts = [0; 10];
-    for &label in images.labels() {
-        counts[usize::from(label)] += 1;
+    for &label in images.labels().expect("MNIST is labeled") {
+        counts[label as usize] += 1;
     }
     counts
 }

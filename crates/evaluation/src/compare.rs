@@ -71,11 +71,11 @@ pub struct Flip {
     /// Its index in the test set.
     pub image: usize,
     /// What it shows.
-    pub label: u8,
+    pub label: u32,
     /// The reference's class.
-    pub before: u8,
+    pub before: u32,
     /// The score's class.
-    pub after: u8,
+    pub after: u32,
     /// How sure the reference was of `before`.
     pub margin_before: Margin,
     /// How sure the score is of `after`.
@@ -166,12 +166,12 @@ mod tests {
     use super::*;
     use crate::score::tests::score_of;
 
-    fn floats(labels: &[u8], rows: &[[f32; 3]], kind: OutputKind) -> Score {
+    fn floats(labels: &[u32], rows: &[[f32; 3]], kind: OutputKind) -> Score {
         let values = Tensor::from_vec(&[rows.len(), 3], rows.concat()).unwrap();
         score_of("floats.onnx", labels, values, kind, None)
     }
 
-    fn integers(labels: &[u8], rows: &[[i32; 3]], scale: Option<f64>) -> Score {
+    fn integers(labels: &[u32], rows: &[[i32; 3]], scale: Option<f64>) -> Score {
         let values = Tensor::from_vec(&[rows.len(), 3], rows.concat()).unwrap();
         score_of("integers.onnx", labels, values, OutputKind::Logits, scale)
     }

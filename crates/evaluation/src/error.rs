@@ -1,5 +1,6 @@
 //! What can be wrong with a model, a score or a report.
 
+use onnx2int_dataset::{DatasetError, ImageShape, WantedShape};
 use onnx2int_graph::DType;
 use onnx2int_runtimes::RuntimeError;
 
@@ -8,7 +9,7 @@ use onnx2int_runtimes::RuntimeError;
 pub enum EvaluationError {
     /// The model's input does not take images.
     #[error(
-        "model {file:?}: expected one input of type f32 or u8 and shape [batch, 1, 28, 28], found {found}; \
+        "model {file:?}: expected one input of type f32 or u8 and shape [batch, channels, height, width], found {found}; \
          only models that take such images can be scored"
     )]
     Input {
@@ -19,8 +20,7 @@ pub enum EvaluationError {
     },
     /// The model does not end in class scores.
     #[error(
-        "model {file:?}: expected one output of numbers of shape [batch, classes] with at most 256 classes, \
-         found {found}; score a model that ends in its logits"
+        "model {file:?}: expected one output of numbers of shape [batch, classes], found {found}; score a model that ends in its logits"
     )]
     Output {
         /// The model's file name.
@@ -51,6 +51,44 @@ pub enum EvaluationError {
         /// The images to score.
         images: usize,
     },
+    /// Images of another shape.
+    #[error(
+        "model {file:?} takes images of {wanted} (channels x height x width), found images of {found}; give images of \
+         that size and color"
+    )]
+    Images {
+        /// The model's file name.
+        file: String,
+        /// What it takes.
+        wanted: WantedShape,
+        /// The shape of the images.
+        found: ImageShape,
+    },
+    /// A preprocessing of other channels.
+    #[error(
+        "model {file:?} takes images of {channels} channels, found {given} means and standard deviations; give one of \
+         each for all channels, or {channels}"
+    )]
+    Channels {
+        /// The model's file name.
+        file: String,
+        /// The channels of its images.
+        channels: usize,
+        /// Those of the preprocessing.
+        given: usize,
+    },
+    /// Images whose classes are not known.
+    #[error(
+        "the images for model {file:?} have no labels; give a folder with a subfolder for each class, or a file with \
+         --labels"
+    )]
+    NoLabels {
+        /// The model's file name.
+        file: String,
+    },
+    /// An image that cannot be read.
+    #[error(transparent)]
+    Data(#[from] DatasetError),
     /// There is nothing to score.
     #[error("there are no images to score {file:?} on")]
     NoImages {
@@ -77,7 +115,7 @@ pub enum EvaluationError {
     },
     /// Outputs that no class can be read from.
     #[error(
-        "model {file:?}: expected outputs of numbers of shape [{images}, classes] with at most 256 classes, found {dtype} of shape {shape:?}"
+        "model {file:?}: expected outputs of numbers of shape [{images}, classes], found {dtype} of shape {shape:?}"
     )]
     OutputShape {
         /// The model's file name.
@@ -117,7 +155,7 @@ pub enum EvaluationError {
         /// The image's index.
         image: usize,
         /// Its label.
-        label: u8,
+        label: u32,
     },
     /// A file of ours that does not parse.
     #[error("the {what} is not valid JSON of schema {schema:?}; make it anew")]

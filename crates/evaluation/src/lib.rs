@@ -5,7 +5,7 @@
 //! Scores + graphs --Report::assemble--> Report --render--> report.json, report.md, terminal table
 //! ```
 //!
-//! - [`score`] runs a model on labelled images and keeps every raw output; the class of an image is
+//! - [`score`] runs a model on labelled images, which are read a batch at a time, and keeps every raw output; the class of an image is
 //!   the argmax of the raw outputs, whatever their element type. Nothing beside the file helps.
 //! - [`compare`] sets two scores of the same images side by side: agreement, the largest logit
 //!   gap, the images whose class changed, and by [`PairedTest`] whether more was lost than chance
@@ -44,7 +44,7 @@ pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, NoteRecord, Report, ReportInputs,
     RescaleBound, SiteRecord, StageInput, StageRow, TransformRecord,
 };
-pub use score::{Execution, Score, score};
+pub use score::{Execution, Score, logits, score};
 pub use score_file::{SCORE_SCHEMA, ScoreHeader};
 pub use timing::{TIMING_SCHEMA, Timing, TimingEntry};
 pub use trace::{

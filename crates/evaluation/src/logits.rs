@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{EvaluationError, GapMeasure};
 
+/// So many classes have numbers of 32 bits.
+const MOST_CLASSES: usize = u32::MAX as usize;
+
 /// What a model's outputs stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,7 +35,7 @@ pub struct Margin {
 
 /// The raw outputs for a set of images, `[images, classes]`.
 ///
-/// At least one image and one class, at most 256 classes; numbers only, floats finite.
+/// At least one image and one class; numbers only, floats finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
     values: Tensor,
@@ -47,7 +50,7 @@ impl Logits {
     /// float outputs are real numbers as they are, and theirs is ignored.
     ///
     /// # Errors
-    /// [`EvaluationError::OutputShape`] for anything but numbers of shape `[images, 1..=256]`,
+    /// [`EvaluationError::OutputShape`] for anything but numbers of shape `[images, classes]` with at least one of both,
     /// [`EvaluationError::NotFinite`] for a NaN or an infinity: neither has an argmax or a gap that
     /// means something.
     pub fn new(
@@ -61,7 +64,7 @@ impl Logits {
             Tensor::F32(_) | Tensor::U8(_) | Tensor::I8(_) | Tensor::I32(_) | Tensor::I64(_) => true,
             Tensor::Bool(_) => false,
         };
-        let fits = matches!(*values.shape(), [rows, 1..=256] if rows == images && rows > 0);
+        let fits = matches!(*values.shape(), [rows, 1..=MOST_CLASSES] if rows == images && rows > 0);
         if !numbers || !fits {
             return Err(EvaluationError::OutputShape {
                 file: file.to_owned(),
@@ -111,13 +114,35 @@ impl Logits {
     }
 
     /// The class with the greatest raw output of each image; of equal ones, the first.
-    pub fn argmax(&self) -> Vec<u8> {
-        fn go<T: PartialOrd + Copy>(values: &[T], classes: usize) -> Vec<u8> {
+    pub fn argmax(&self) -> Vec<u32> {
+        fn go<T: PartialOrd + Copy>(values: &[T], classes: usize) -> Vec<u32> {
             values.chunks_exact(classes).map(first_greatest).collect()
         }
         let classes = self.classes();
         match_tensor!(&self.values, array => {
             go(array.as_slice().expect("tensors are in standard layout"), classes)
+        })
+    }
+
+    /// Each image's classes in the order of their raw outputs, the greatest first, of equal ones the
+    /// first; at most `count` of them.
+    pub fn greatest(&self, count: usize) -> Vec<Vec<u32>> {
+        fn go<T: PartialOrd + Copy>(values: &[T], classes: usize, count: usize) -> Vec<Vec<u32>> {
+            let order = |row: &[T]| {
+                let mut order: Vec<u32> = (0..row.len() as u32).collect();
+                let greater = |&a: &u32, &b: &u32| {
+                    row[b as usize].partial_cmp(&row[a as usize]).expect("outputs are finite numbers")
+                };
+                // Stable, so that of equal ones the first stays first.
+                order.sort_by(greater);
+                order.truncate(count);
+                order
+            };
+            values.chunks_exact(classes).map(order).collect()
+        }
+        let classes = self.classes();
+        match_tensor!(&self.values, array => {
+            go(array.as_slice().expect("tensors are in standard layout"), classes, count)
         })
     }
 
@@ -195,14 +220,14 @@ fn slice<T>(array: &onnx2int_graph::Array<T>) -> &[T] {
     array.as_slice().expect("tensors are in standard layout")
 }
 
-fn first_greatest<T: PartialOrd + Copy>(row: &[T]) -> u8 {
+fn first_greatest<T: PartialOrd + Copy>(row: &[T]) -> u32 {
     let mut best = 0;
     for class in 1..row.len() {
         if row[class] > row[best] {
             best = class;
         }
     }
-    u8::try_from(best).expect("logits have at most 256 classes")
+    u32::try_from(best).expect("logits have at most as many classes as fit")
 }
 
 /// `x - log(sum(exp(x)))`, the greatest element taken out first so that no exponential overflows.
@@ -232,6 +257,15 @@ mod tests {
     }
 
     #[test]
+    fn the_greatest_outputs_come_in_order_and_ties_by_class() {
+        let values = vec![16_777_216_i32, 16_777_217, 5, 16_777_216, 3, 3, 3, 4];
+        let values = Tensor::from_vec(&[2, 4], values).unwrap();
+        let logits = Logits::new("m.onnx", 2, values, OutputKind::Logits, None).unwrap();
+        assert_eq!(logits.greatest(3), [vec![1, 0, 3], vec![3, 0, 1]]);
+        assert_eq!(logits.greatest(9)[1], [3, 0, 1, 2]);
+    }
+
+    #[test]
     fn large_integers_are_not_rounded_before_they_are_ordered() {
         // As f32 both are 16 777 216.
         let values = Tensor::from_vec(&[1, 2], vec![16_777_216_i32, 16_777_217]).unwrap();
@@ -253,7 +287,7 @@ mod tests {
     fn outputs_that_are_not_a_table_of_numbers_are_refused() {
         let tables = [
             Tensor::vector(vec![1.0_f32, 2.0]),
-            Tensor::from_vec(&[2, 257], vec![0_i32; 514]).unwrap(),
+            Tensor::from_vec(&[0, 2], Vec::<i32>::new()).unwrap(),
             Tensor::from_vec(&[2, 0], Vec::<f32>::new()).unwrap(),
             Tensor::from_vec(&[3, 2], vec![0_i32; 6]).unwrap(),
             Tensor::from_vec(&[2, 1, 1], vec![0_i32; 2]).unwrap(),

@@ -1,8 +1,8 @@
 //! Scoring: a model, labelled images, and what came out.
 
-use onnx2int_dataset::Images;
+use onnx2int_dataset::ImageSource;
 use onnx2int_graph::{Stage, Tensor};
-use onnx2int_runtimes::{RuntimeKind, Session, run_parallel};
+use onnx2int_runtimes::{RuntimeKind, Session};
 
 use crate::{Accuracy, EvaluationError, Logits, ScoredModel};
 
@@ -20,14 +20,20 @@ pub struct Score {
     /// The name of the runtime that ran it.
     pub runtime: String,
     /// The class that each image shows.
-    pub labels: Vec<u8>,
+    pub labels: Vec<u32>,
     /// The class that the model gave to each image.
-    pub predictions: Vec<u8>,
+    pub predictions: Vec<u32>,
     /// The images whose prediction is the label.
     pub correct: usize,
+    /// The images whose label is among the five greatest outputs, of equal ones the first; none
+    /// where there are no more than five classes.
+    pub correct_of_five: Option<usize>,
     /// The raw outputs, `[images, classes]`.
     pub logits: Logits,
 }
+
+/// A label counts as nearly right among so many greatest outputs.
+const TOP: usize = 5;
 
 /// How the images go through the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,25 +50,41 @@ pub struct Execution {
 ///
 /// # Errors
 /// A runtime error, an output that is not a table of finite numbers, a label that the model does
-/// not know, no images at all, or a fixed batch that does not divide them.
+/// not know, images without labels or of another shape, no images at all, or a fixed batch that does
+/// not divide them.
 pub fn score(
     session: &dyn Session,
     kind: RuntimeKind,
     model: &ScoredModel,
-    images: &Images,
+    images: &dyn ImageSource,
     execution: Execution,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Score, EvaluationError> {
-    let batch = model.batch(images.len(), execution)?;
-    let input = model.input.tensor(images);
-    let outputs = run_parallel(session, &input, batch, execution.threads.max(1), progress)
-        .map_err(|source| model.failed(kind, source))?;
+    let Some(labels) = images.labels() else {
+        return Err(EvaluationError::NoLabels { file: model.file.clone() });
+    };
+    let logits = logits(session, kind, model, images, execution, progress)?;
+    Score::new(model, kind.name(), labels.to_vec(), logits)
+}
+
+/// As [`score`], for images whose classes need not be known: the raw outputs.
+///
+/// # Errors
+/// As [`score`], but for what concerns labels.
+pub fn logits(
+    session: &dyn Session,
+    kind: RuntimeKind,
+    model: &ScoredModel,
+    images: &dyn ImageSource,
+    execution: Execution,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Logits, EvaluationError> {
+    let outputs = model.run(session, kind, images, execution, progress)?;
     let [values] = <[Tensor; 1]>::try_from(outputs).map_err(|outputs| EvaluationError::Output {
         file: model.file.clone(),
         found: format!("{} outputs at run time", outputs.len()),
     })?;
-    let logits = Logits::new(&model.file, images.len(), values, model.output, model.logit_scale)?;
-    Score::new(model, kind.name(), images.labels().to_vec(), logits)
+    Logits::new(&model.file, images.len(), values, model.output, model.logit_scale)
 }
 
 impl Score {
@@ -74,7 +96,7 @@ impl Score {
     pub fn new(
         model: &ScoredModel,
         runtime: &str,
-        labels: Vec<u8>,
+        labels: Vec<u32>,
         logits: Logits,
     ) -> Result<Self, EvaluationError> {
         let mut score = Self {
@@ -85,6 +107,7 @@ impl Score {
             labels,
             predictions: Vec::new(),
             correct: 0,
+            correct_of_five: None,
             logits,
         };
         score.count()?;
@@ -125,19 +148,23 @@ impl Score {
             });
         }
         let classes = self.logits.classes();
-        if let Some(image) = self.labels.iter().position(|&label| usize::from(label) >= classes) {
+        if let Some(image) = self.labels.iter().position(|&label| label as usize >= classes) {
             let label = self.labels[image];
             return Err(EvaluationError::Label { file: self.file.clone(), classes, image, label });
         }
         self.predictions = self.logits.argmax();
         self.correct = self.labels.iter().zip(&self.predictions).filter(|(a, b)| a == b).count();
+        self.correct_of_five = (classes > TOP).then(|| {
+            let greatest = self.logits.greatest(TOP);
+            self.labels.iter().zip(&greatest).filter(|(label, greatest)| greatest.contains(label)).count()
+        });
         Ok(())
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use onnx2int_dataset::PIXELS;
+    use onnx2int_dataset::{Images, MNIST_SHAPE, PIXELS};
     use onnx2int_runtimes::RuntimeError;
 
     use super::*;
@@ -146,7 +173,7 @@ pub(crate) mod tests {
     /// The score of a model that gave `values`.
     pub(crate) fn score_of(
         file: &str,
-        labels: &[u8],
+        labels: &[u32],
         values: Tensor,
         kind: OutputKind,
         scale: Option<f64>,
@@ -162,6 +189,7 @@ pub(crate) mod tests {
             file: file.to_owned(),
             digest: "00".to_owned(),
             input,
+            images: MNIST_SHAPE.into(),
             fixed_batch: None,
             output,
             logit_scale,
@@ -199,10 +227,11 @@ pub(crate) mod tests {
         };
         let kind = RuntimeKind::Interpreter;
         let score = score(&FirstPixel, kind, &model, &images(&labels), EXECUTION, &progress).unwrap();
-        assert_eq!(score.predictions, labels);
+        assert_eq!(score.predictions, labels.map(u32::from));
         assert_eq!((score.correct, score.images(), done.into_inner()), (7, 7, 7));
         assert_eq!((score.name(), score.runtime.as_str()), ("m", "interpreter"));
         assert_eq!(score.logits.scale(), Some(0.5));
+        assert_eq!(score.correct_of_five, Some(7));
     }
 
     #[test]
@@ -210,6 +239,26 @@ pub(crate) mod tests {
         let values = Tensor::from_vec(&[2, 2], vec![3, 4, 4, 3]).unwrap();
         let score = score_of("m.onnx", &[1, 1], values, OutputKind::Logits, None);
         assert_eq!((score.correct, score.accuracy().fraction), (1, 0.5));
+    }
+
+    #[test]
+    fn a_label_among_the_five_greatest_is_counted_of_more_than_five_classes() {
+        let row = [9, 8, 8, 8, 8, 8, 10];
+        let values = Tensor::from_vec(&[4, 7], row.repeat(4)).unwrap();
+        // The greatest are 6, 0, 1, 2, 3: of the equal ones the first.
+        let score = score_of("m.onnx", &[6, 3, 4, 0], values, OutputKind::Logits, None);
+        assert_eq!((score.correct, score.correct_of_five), (1, Some(3)));
+        let values = Tensor::from_vec(&[1, 5], vec![1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(score_of("m.onnx", &[0], values, OutputKind::Logits, None).correct_of_five, None);
+    }
+
+    #[test]
+    fn images_without_labels_are_refused() {
+        let images = Images::of_shape(MNIST_SHAPE, vec![0; PIXELS], None).unwrap();
+        let model = model("m.onnx", ModelInput::Bytes, OutputKind::Logits, None);
+        let kind = RuntimeKind::Interpreter;
+        let error = score(&FirstPixel, kind, &model, &images, EXECUTION, &|_| ()).unwrap_err();
+        assert!(matches!(error, EvaluationError::NoLabels { .. }), "{error}");
     }
 
     #[test]

@@ -25,11 +25,14 @@ pub struct ScoreHeader {
     accuracy: f64,
     accuracy_low: f64,
     accuracy_high: f64,
+    /// Not in files of earlier versions, nor where there are few classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    correct_of_five: Option<usize>,
     output: OutputKind,
     logit_scale: Option<f64>,
     logits: LogitsFile,
-    labels: Vec<u8>,
-    predictions: Vec<u8>,
+    labels: Vec<u32>,
+    predictions: Vec<u32>,
 }
 
 /// What the logits file holds.
@@ -59,6 +62,7 @@ impl Score {
             accuracy: accuracy.fraction,
             accuracy_low: accuracy.low,
             accuracy_high: accuracy.high,
+            correct_of_five: self.correct_of_five,
             output: self.logits.kind(),
             logit_scale: self.logits.scale(),
             logits: LogitsFile {
@@ -134,6 +138,7 @@ impl ScoreHeader {
             labels: self.labels.clone(),
             predictions: Vec::new(),
             correct: 0,
+            correct_of_five: None,
             logits,
         };
         score.count()?;
@@ -141,6 +146,12 @@ impl ScoreHeader {
             return Err(damaged(
                 format!("{} correct predictions, as the logits give them", score.correct),
                 format!("{} correct, or other predictions", self.correct),
+            ));
+        }
+        if self.correct_of_five.is_some() && score.correct_of_five != self.correct_of_five {
+            return Err(damaged(
+                format!("{:?} correct among five, as the logits give them", score.correct_of_five),
+                format!("{:?}", self.correct_of_five),
             ));
         }
         Ok(score)
@@ -259,6 +270,19 @@ mod tests {
             let found = read(&json, bytes).unwrap_err().to_string();
             assert!(found.contains(message), "{message}: {found}");
         }
+    }
+
+    #[test]
+    fn files_from_before_five_were_counted_are_read() {
+        let values = Tensor::from_vec(&[1, 6], vec![1, 2, 3, 4, 5, 6]).unwrap();
+        let score = score_of("m.onnx", &[1], values, OutputKind::Logits, None);
+        let json = score.to_json("m.logits.bin");
+        let line = "  \"correct_of_five\": 1,\n";
+        assert!(json.contains(line), "{json}");
+        assert_eq!(read(&json.replace(line, ""), &score.logits_bytes()).unwrap(), score);
+        let forged = json.replace("\"correct_of_five\": 1", "\"correct_of_five\": 0");
+        let message = read(&forged, &score.logits_bytes()).unwrap_err().to_string();
+        assert!(message.contains("correct among five"), "{message}");
     }
 
     #[test]

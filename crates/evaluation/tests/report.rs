@@ -10,7 +10,7 @@ use onnx2int_evaluation::{
 };
 use onnx2int_graph::{DType, Dim, GemmAttributes, Graph, GraphEditor, Op, Tensor, TensorType};
 
-const LABELS: [u8; 6] = [0, 1, 2, 2, 1, 0];
+const LABELS: [u32; 6] = [0, 1, 2, 2, 1, 0];
 
 /// A float model with three classes that ends in `LogSoftmax`.
 fn float_graph() -> Graph {
@@ -379,7 +379,7 @@ fn counts_and_comparisons_are_those_of_the_models() {
     assert_eq!(scale_out.census.total_weight_bytes(), 784 * 3 + 12);
     assert_eq!(report.dataset.images_per_label, [2, 2, 2]);
     assert_eq!(versus_integer.paired_test, PairedTest::of(1, 1));
-    let changed: Vec<(usize, u8, u8)> =
+    let changed: Vec<(usize, u32, u32)> =
         report.changed_images.iter().map(|c| (c.flip.image, c.flip.before, c.flip.after)).collect();
     assert_eq!(changed, [(3, 2, 0), (4, 0, 1)]);
     let matrix = &report.confusions[1].counts;

@@ -112,6 +112,7 @@ pub mod infer;
 pub mod metadata;
 pub mod movement;
 mod op;
+pub mod pointwise;
 pub mod range;
 pub mod scales;
 pub mod shape_values;

@@ -2,7 +2,7 @@
 //!
 //! [`prepare`] makes a [`Session`] that computes any values of a graph, inner ones too, so that
 //! callers observe what flows through a network without changing it. [`run_parallel`] spreads a
-//! batch of images over threads.
+//! batch of images over threads, and [`run_batches`] images that are read meanwhile.
 //!
 //! # What runtimes agree on
 //!
@@ -25,5 +25,5 @@ mod tract;
 
 pub use error::RuntimeError;
 pub use kind::RuntimeKind;
-pub use parallel::run_parallel;
+pub use parallel::{run_batches, run_parallel};
 pub use prepare::{Session, prepare};

@@ -9,9 +9,6 @@ use onnx2int_graph::{Array, Element, Tensor, TensorType, match_tensor};
 
 use crate::{RuntimeError, Session};
 
-/// The outputs of one part of the images.
-type PartResult = Result<Vec<Tensor>, RuntimeError>;
-
 /// Runs `session` on all images along the first axis of `input`, `batch` of them at a time on each
 /// of `threads` threads, and joins the outputs along their first axes, in the images' order.
 ///
@@ -32,15 +29,33 @@ pub fn run_parallel(
     let Some(&images) = input.shape().first() else {
         return Err(RuntimeError::NoBatch { found: TensorType::of(input) });
     };
+    run_batches(session, images, batch, threads, &|part| Ok(images_of(input, &part)), progress)
+}
+
+/// As [`run_parallel`], on images that are made when they are needed: `input` gives the tensor of a
+/// range of the `images`, with these along its first axis, and is called from any thread. Memory
+/// holds the inputs of one batch for each thread, and all outputs.
+///
+/// # Errors
+/// What `input` fails with, what the session refuses, and outputs that cannot be joined.
+pub fn run_batches<E: From<RuntimeError> + Send>(
+    session: &dyn Session,
+    images: usize,
+    batch: usize,
+    threads: usize,
+    input: &(dyn Fn(Range<usize>) -> Result<Tensor, E> + Sync),
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<Tensor>, E> {
+    type Slot<E> = Option<Result<Vec<Tensor>, E>>;
     let parts = parts(images, batch.max(1));
     let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<PartResult>>> = Mutex::new(parts.iter().map(|_| None).collect());
+    let results: Mutex<Vec<Slot<E>>> = Mutex::new(parts.iter().map(|_| None).collect());
 
     let work = || {
         loop {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(part) = parts.get(position) else { break };
-            let result = session.run(&[images_of(input, part)]);
+            let result = input(part.clone()).and_then(|input| Ok(session.run(&[input])?));
             if result.is_err() {
                 // No part is begun any more. Those before this one are done or under way, so that
                 // the earliest error is known once all threads are back.
@@ -60,7 +75,7 @@ pub fn run_parallel(
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Without an error every part has a result; with one, only parts after it may lack theirs.
     let outputs = results.into_iter().flatten().collect::<Result<Vec<_>, _>>()?;
-    joined(&parts, &outputs)
+    Ok(joined(&parts, &outputs)?)
 }
 
 /// Images `0..images` in runs of `batch` and a rest; one empty run if there are none.
@@ -163,6 +178,35 @@ mod tests {
                 assert_eq!(done.into_inner(), 23);
             }
         }
+    }
+
+    #[test]
+    fn inputs_are_made_when_they_are_needed() {
+        #[derive(Debug, PartialEq)]
+        enum Failure {
+            Input(usize),
+            Run(String),
+        }
+        impl From<RuntimeError> for Failure {
+            fn from(error: RuntimeError) -> Self {
+                Self::Run(error.to_string())
+            }
+        }
+        let session = Doubling { refuses_from: 90 };
+        let run = |missing: usize, images: usize| {
+            let input = |part: Range<usize>| {
+                let first = part.start as i32;
+                match part.contains(&missing) {
+                    true => Err(Failure::Input(missing)),
+                    false => Ok(Tensor::from_vec(&[part.len(), 1], (first..part.end as i32).collect())
+                        .expect("a number for each image")),
+                }
+            };
+            run_batches(&session, images, 7, 3, &input, &|_| ())
+        };
+        assert_eq!(run(usize::MAX, 50).unwrap(), session.run(&[numbers(50)]).unwrap());
+        assert_eq!(run(33, 100), Err(Failure::Input(33)));
+        assert!(matches!(run(95, 100), Err(Failure::Run(message)) if message.contains("90")));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Writes a [`Network`] as the QDQ graph that a quantizer would write.
 
-use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::metadata::{self, ChannelNormalization, Normalization};
 use onnx2int_graph::{
     ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
     Stage, Tensor, TensorType, ValueId,
@@ -23,12 +23,11 @@ use crate::noise::Noise;
 /// crate or of the graph's type rules.
 pub fn build(network: &Network) -> Result<Graph, EditError> {
     let std = network.std_log2.exp2();
-    let normalization = Normalization { mean: f32::from(network.zero_point) / 255.0, std };
+    let normalization = ChannelNormalization { mean: f32::from(network.zero_point) / 255.0, std };
     let scale = (normalization.apply(255) - normalization.apply(0)) / 255.0;
     let mut editor = GraphEditor::new("torture");
     editor.set_metadata(metadata::STAGE, Stage::Quantized.name());
-    editor.set_metadata(metadata::MEAN, normalization.mean.to_string());
-    editor.set_metadata(metadata::STD, normalization.std.to_string());
+    Normalization::from(normalization).record(&mut editor);
     let mut shape = vec![network.batch.map_or_else(|| Dim::symbol("N"), Dim::Fixed), network.channels.into()];
     shape.extend(network.extents.iter().map(|&extent| Dim::Fixed(extent)));
     let input = editor.add_input("image", TensorType::new(DType::F32, shape))?;

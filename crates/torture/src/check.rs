@@ -106,7 +106,7 @@ impl Lowered {
             round_trips(*stage, graph)?;
         }
         for image in images {
-            same_bits(&self.stages, image, normalization)?;
+            same_bits(&self.stages, image, &normalization)?;
             within_ranges(self.at(Stage::Integer), Stage::Integer, image)?;
             within_ranges(self.at(Stage::ScaleOut), Stage::ScaleOut, image)?;
         }
@@ -141,7 +141,7 @@ fn round_trips(stage: Stage, graph: &Graph) -> Result<(), Fault> {
 }
 
 /// Up to pruned, every transform keeps every bit; sanitize may drop a softmax.
-fn same_bits(stages: &[(Stage, Graph)], image: &Tensor, normalization: Normalization) -> Result<(), Fault> {
+fn same_bits(stages: &[(Stage, Graph)], image: &Tensor, normalization: &Normalization) -> Result<(), Fault> {
     let mut before: Option<(Tensor, &Graph)> = None;
     for (stage, graph) in stages.iter().filter(|(stage, _)| *stage <= Stage::Pruned) {
         let input = match graph.value(graph.inputs()[0]).ty.dtype {
@@ -169,9 +169,10 @@ fn bits(tensor: &Tensor) -> Option<Vec<u32>> {
     Some(tensor.as_slice::<f32>()?.iter().map(|value| value.to_bits()).collect())
 }
 
-fn normalized(image: &Tensor, normalization: Normalization) -> Tensor {
+fn normalized(image: &Tensor, normalization: &Normalization) -> Tensor {
     let pixels = image.as_slice::<u8>().unwrap_or_default();
-    let values = pixels.iter().map(|&pixel| normalization.apply(pixel)).collect();
+    let (channels, plane) = (image.shape()[1], image.shape()[2..].iter().product());
+    let values = normalization.normalize(pixels, channels, plane);
     Tensor::from_vec::<f32>(image.shape(), values).expect("as many floats as pixels")
 }
 

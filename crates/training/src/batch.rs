@@ -48,7 +48,7 @@ impl Batch {
         let spread = recipe.label_smoothing as f32 / CLASSES as f32;
         let mut classes = vec![spread; indices.len() * CLASSES];
         for (row, &index) in indices.iter().enumerate() {
-            classes[row * CLASSES + usize::from(images.label(index))] += 1.0 - recipe.label_smoothing as f32;
+            classes[row * CLASSES + images.label(index) as usize] += 1.0 - recipe.label_smoothing as f32;
         }
         Self {
             images: Tensor::from_data(TensorData::new(pixels, [indices.len(), 1, SIDE, SIDE]), device),

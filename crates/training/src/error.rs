@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use onnx2int_dataset::{CLASSES, ImageShape, MNIST_SHAPE};
+
 /// What can go wrong in training and export.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
@@ -15,6 +17,17 @@ pub enum TrainingError {
         found: String,
         /// The values it may have.
         expected: String,
+    },
+    /// Images of another form.
+    #[error(
+        "the networks are trained on images of {} with labels from 0 to {}, found images of {shape} {}",
+        MNIST_SHAPE, CLASSES - 1, if *labeled { "with labels" } else { "without labels" }
+    )]
+    Images {
+        /// Their shape.
+        shape: ImageShape,
+        /// Whether they have labels.
+        labeled: bool,
     },
     /// The loss is not a number any more.
     #[error(

@@ -8,7 +8,7 @@ use burn::module::Param;
 use burn::nn::Linear;
 use burn::nn::conv::Conv2d;
 use onnx2int_dataset::SIDE;
-use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::metadata::{self, ChannelNormalization, Normalization};
 use onnx2int_graph::{
     ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
     Stage, Tensor, TensorType, ValueId,
@@ -17,7 +17,7 @@ use onnx2int_graph::{
 use crate::network::Network;
 
 /// The trained network as a graph: `input: f32[N,1,28,28]` to `log_probabilities: f32[N,10]`.
-pub(crate) fn graph(network: &Network, normalization: Normalization) -> Result<Graph, EditError> {
+pub(crate) fn graph(network: &Network, normalization: ChannelNormalization) -> Result<Graph, EditError> {
     let mut editor = GraphEditor::new("mnist_cnn");
     let shape = [Dim::symbol("N"), Dim::Fixed(1), Dim::Fixed(SIDE), Dim::Fixed(SIDE)];
     let input = editor.add_input("input", TensorType::new(DType::F32, shape))?;
@@ -56,8 +56,7 @@ pub(crate) fn graph(network: &Network, normalization: Normalization) -> Result<G
 
     editor.set_outputs(vec![output]);
     editor.set_metadata(metadata::STAGE, Stage::Float.name());
-    editor.set_metadata(metadata::MEAN, normalization.mean.to_string());
-    editor.set_metadata(metadata::STD, normalization.std.to_string());
+    Normalization::from(normalization).record(&mut editor);
     editor.finish()
 }
 

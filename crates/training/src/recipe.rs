@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::Device;
-use onnx2int_graph::metadata::Normalization;
+use onnx2int_graph::metadata::ChannelNormalization;
 
 use crate::augmentation::Augmentation;
 use crate::{Architecture, QuantizedTraining, TrainingError};
@@ -70,7 +70,7 @@ pub struct Recipe {
     /// How many images of the training part are used, evenly spread over it; none: all.
     pub subset: Option<usize>,
     /// What the network is given for a pixel.
-    pub normalization: Normalization,
+    pub normalization: ChannelNormalization,
 }
 
 impl Backend {
@@ -156,7 +156,7 @@ impl Recipe {
             max_rotation: 10.0,
             quantization: None,
             subset: None,
-            normalization: Normalization::default(),
+            normalization: ChannelNormalization::default(),
         }
     }
 
@@ -184,7 +184,7 @@ impl Recipe {
             max_rotation,
             quantization,
             subset,
-            normalization: Normalization { mean, std },
+            normalization: ChannelNormalization { mean, std },
         } = self;
         vec![
             ("recipe version", RECIPE_VERSION.to_owned()),
@@ -226,7 +226,7 @@ impl Recipe {
     pub(crate) fn check(&self, available: usize) -> Result<(), TrainingError> {
         let images = self.subset.unwrap_or(available);
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        let Normalization { mean, std } = self.normalization;
+        let ChannelNormalization { mean, std } = self.normalization;
         let flaws = [
             (
                 self.kernels == Kernels::Stock || self.backend == Backend::Flex,
@@ -315,7 +315,7 @@ mod tests {
             (Recipe { label_smoothing: 1.0, ..default() }, "the recipe's label smoothing is 1"),
             (Recipe { averaging: f64::NAN, ..default() }, "the recipe's averaging is NaN"),
             (
-                Recipe { normalization: Normalization { mean: 0.0, std: 0.0 }, ..default() },
+                Recipe { normalization: ChannelNormalization { mean: 0.0, std: 0.0 }, ..default() },
                 "the recipe's std is 0",
             ),
         ] {
@@ -347,8 +347,8 @@ mod tests {
                 ..default()
             },
             Recipe { subset: Some(9), ..default() },
-            Recipe { normalization: Normalization { mean: 0.5, std: 0.3081 }, ..default() },
-            Recipe { normalization: Normalization { mean: 33.0 / 255.0, std: 0.5 }, ..default() },
+            Recipe { normalization: ChannelNormalization { mean: 0.5, std: 0.3081 }, ..default() },
+            Recipe { normalization: ChannelNormalization { mean: 33.0 / 255.0, std: 0.5 }, ..default() },
         ];
         for other in others {
             let (mine, its) = (default().settings(), other.settings());

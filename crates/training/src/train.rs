@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
-use onnx2int_dataset::{Images, SIDE};
+use onnx2int_dataset::{CLASSES, Images, MNIST_SHAPE, SIDE};
 use onnx2int_graph::digest::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -22,7 +22,7 @@ use crate::{Checkpoints, EpochSummary, Observer, Plan, Progress, Recipe, Trained
 /// Trains the network on the training part of `images`; their validation part judges each epoch.
 ///
 /// # Errors
-/// The recipe is impossible, the observer asked to stop, the loss is not a number any more, or a
+/// The images are not of MNIST's form, the recipe is impossible, the observer asked to stop, the loss is not a number any more, or a
 /// checkpoint cannot be read or written or is of another run.
 pub fn train(
     recipe: &Recipe,
@@ -30,6 +30,7 @@ pub fn train(
     checkpoints: Checkpoints<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Trained, TrainingError> {
+    check_images(images)?;
     let split = images.split();
     recipe.check(split.training.len())?;
     let file = match checkpoints {
@@ -85,7 +86,7 @@ pub fn train(
 /// changed weights. The run does not go on from there; this is for comparing speeds.
 ///
 /// # Errors
-/// The recipe is impossible, or the observer asked to stop.
+/// The images are not of MNIST's form, the recipe is impossible, or the observer asked to stop.
 pub fn time_steps(
     recipe: &Recipe,
     images: &Images,
@@ -109,6 +110,7 @@ pub fn time_steps(
         }
     }
 
+    check_images(images)?;
     let part = images.split().training;
     recipe.check(part.len())?;
     let indices = recipe.training_indices(part);
@@ -123,6 +125,16 @@ pub fn time_steps(
         }
     }
     Ok(clock.ends.windows(2).map(|ends| (ends[1] - ends[0]).as_secs_f64()).collect())
+}
+
+/// The networks are for images of MNIST's form.
+fn check_images(images: &Images) -> Result<(), TrainingError> {
+    let labels = images.labels();
+    let fit = labels.is_some_and(|labels| labels.iter().all(|&label| (label as usize) < CLASSES));
+    match fit && images.shape() == MNIST_SHAPE {
+        true => Ok(()),
+        false => Err(TrainingError::Images { shape: images.shape(), labeled: labels.is_some() }),
+    }
 }
 
 /// Training images that the ranges of activations are observed on, as many as the quantizer takes.
@@ -237,7 +249,7 @@ impl<'a> Run<'a> {
         let observed: Vec<usize> =
             indices.iter().copied().step_by(indices.len().div_ceil(OBSERVED)).collect();
         let chunks = observed.chunks(self.recipe.batch_size).map(|chosen| {
-            let pixels = images.gather_normalized(chosen, self.recipe.normalization);
+            let pixels = images.gather_normalized(chosen, &self.recipe.normalization.into());
             let pixels = TensorData::new(pixels, [chosen.len(), 1, SIDE, SIDE]);
             network.greatest_activations(Tensor::from_data(pixels, &device))
         });
@@ -297,6 +309,7 @@ fn record(network: &Network) -> Result<Vec<u8>, String> {
 fn digest(images: &Images) -> String {
     let mut hasher = Sha256::new();
     hasher.update(images.pixels());
-    hasher.update(images.labels());
+    // One byte a label, as there are few classes; checkpoints of earlier versions were told by these bytes.
+    hasher.update(images.labels().unwrap_or_default().iter().map(|&label| label as u8).collect::<Vec<u8>>());
     hexadecimal(&hasher.finalize())
 }

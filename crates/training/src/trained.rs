@@ -44,7 +44,7 @@ impl Trained {
         let device = self.recipe.backend.device();
         let mut answers = Vec::with_capacity(indices.len() * CLASSES);
         for chunk in indices.chunks(CHUNK) {
-            let pixels = images.gather_normalized(chunk, self.recipe.normalization);
+            let pixels = images.gather_normalized(chunk, &self.recipe.normalization.into());
             let pixels = TensorData::new(pixels, [chunk.len(), 1, SIDE, SIDE]);
             let answer = self.network.forward(BurnTensor::from_data(pixels, &device), None, None).into_data();
             answers.extend_from_slice(answer.as_slice::<f32>().expect("every tensor of this crate is f32"));
@@ -55,7 +55,7 @@ impl Trained {
     /// The part of the chosen images whose class is right, from 0 to 1; none of none.
     ///
     /// # Panics
-    /// If an index is out of range.
+    /// If an index is out of range, or the images have no labels.
     pub fn accuracy(&self, images: &Images, indices: &[usize]) -> Option<f64> {
         if indices.is_empty() {
             return None;
@@ -77,12 +77,12 @@ impl Trained {
 }
 
 /// The first class of the greatest log-probability.
-fn argmax(row: &[f32]) -> u8 {
+fn argmax(row: &[f32]) -> u32 {
     let mut best = 0;
     for (class, value) in row.iter().enumerate() {
         if *value > row[best] {
             best = class;
         }
     }
-    best as u8
+    best as u32
 }

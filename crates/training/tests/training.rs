@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use onnx2int_dataset::{CLASSES, Dataset, Images, PIXELS, SIDE};
-use onnx2int_graph::metadata::Normalization;
+use onnx2int_dataset::{CLASSES, Dataset, Images, SIDE};
+use onnx2int_graph::metadata::ChannelNormalization;
 use onnx2int_graph::{Graph, Source, Stage, Tensor, verify_stage};
 use onnx2int_training::{
     Architecture, Backend, Checkpoints, EpochSummary, Kernels, Observer, Plan, Progress, QuantizedTraining,
@@ -17,8 +17,7 @@ fn images(count: usize) -> Images {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/mnist");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mnist");
     let dataset = Dataset::load(&directory, &cache).expect("data/mnist is intact");
-    let (pixels, labels) = (dataset.train.pixels(), dataset.train.labels());
-    Images::new(pixels[..count * PIXELS].to_vec(), labels[..count].to_vec()).expect("counts agree")
+    dataset.train.select(&Vec::from_iter(0..count))
 }
 
 /// Two epochs of four steps.
@@ -310,13 +309,13 @@ fn assert_same_training(one: &Recipe, other: &Recipe) {
 #[test]
 fn the_exported_graph_computes_what_the_module_computes() {
     let images = images(96);
-    let normalization = Normalization::new(0.1307, 0.3081).unwrap();
+    let normalization = ChannelNormalization::new(0.1307, 0.3081).unwrap();
     let trained = train(&Recipe { normalization, ..recipe() }, &images, Checkpoints::None, &mut ()).unwrap();
     let graph = trained.to_graph().unwrap();
     let verified = verify_stage(&graph, Stage::Float).unwrap();
 
     let indices: Vec<usize> = (80..92).collect();
-    let pixels = images.gather_normalized(&indices, normalization);
+    let pixels = images.gather_normalized(&indices, &normalization.into());
     let input = Tensor::from_vec(&[indices.len(), 1, SIDE, SIDE], pixels).unwrap();
     let found = onnx2int_interpreter::run(verified, &[input]).unwrap();
     let expected = trained.log_probabilities(&images, &indices);

@@ -1,6 +1,6 @@
 //! Edits that several passes make, which keep the names that a reader of the file knows.
 
-use onnx2int_graph::{EditError, Graph, GraphEditor, NodeId, Tensor, ValueId};
+use onnx2int_graph::{EditError, Graph, GraphEditor, NodeId, Op, Tensor, ValueId};
 
 use crate::TransformError;
 
@@ -55,6 +55,29 @@ pub(crate) fn set_constant_named(
     let constant = editor.add_constant(&name, tensor)?;
     editor.set_input(node, slot, Some(constant));
     Ok(constant)
+}
+
+/// Puts a node between a value and all its readers, the caller among them; the result may be of
+/// another type. `others` are the operands behind the first.
+pub(crate) fn insert_behind(
+    editor: &mut GraphEditor,
+    value: ValueId,
+    name: &str,
+    op: Op,
+    others: &[Option<ValueId>],
+    output_name: &str,
+) -> Result<ValueId, EditError> {
+    let readers: Vec<_> = editor.graph().consumers(value).collect();
+    let inputs: Vec<_> = std::iter::once(Some(value)).chain(others.iter().copied()).collect();
+    let result = editor.add_node(name, op, inputs, output_name)?;
+    for (reader, slot) in readers {
+        editor.set_input(reader, slot, Some(result));
+    }
+    let outputs = editor.graph().outputs().iter();
+    let outputs: Vec<ValueId> =
+        outputs.map(|&output| if output == value { result } else { output }).collect();
+    editor.set_outputs(outputs);
+    Ok(result)
 }
 
 /// Takes what lies between `new` and `old` out: every reader of `old` reads `new`.

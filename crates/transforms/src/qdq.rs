@@ -127,6 +127,26 @@ pub(crate) struct Layer<'g> {
     pub(crate) channels: usize,
 }
 
+/// The whole numbers that a `Mul` weighs the positions of sums by, the same for all channels, if it
+/// does that, and the slot that holds them; see the form of `AveragePool`.
+pub(crate) fn position_weights(graph: &Graph, node: &Node) -> Option<(usize, Vec<i32>)> {
+    if !matches!(node.op, Op::Mul) {
+        return None;
+    }
+    let rank = graph.value(node.output).ty.rank();
+    let slot = (0..2).find(|&slot| graph.constant_operand(node, slot).is_some())?;
+    let weights = graph.constant_operand(node, slot)?;
+    let over_space =
+        rank > 2 && weights.rank() == rank && weights.shape()[..2] == [1, 1] && weights.len() > 1;
+    let whole =
+        |&weight: &f32| (weight.fract() == 0.0 && (1.0..16_777_216.0).contains(&weight)).then_some(weight);
+    let weights = weights.as_slice::<f32>().filter(|_| over_space)?;
+    #[expect(clippy::cast_possible_truncation, reason = "whole numbers below 2^24")]
+    let weights =
+        weights.iter().map(|weight| whole(weight).map(|weight| weight as i32)).collect::<Option<_>>()?;
+    Some((slot, weights))
+}
+
 /// Whether the operator is one that [`Layer::at`] reads.
 pub(crate) const fn is_layer(op: &Op) -> bool {
     matches!(op, Op::Conv(_) | Op::Gemm(_))

@@ -4,7 +4,7 @@ use onnx2int_graph::{Graph, Tensor, Verified, verify};
 
 use crate::{RewriteLog, Transform, TransformError};
 
-fn interpreter(graph: Verified<'_>, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+pub(crate) fn interpreter(graph: Verified<'_>, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     onnx2int_interpreter::run(graph, inputs).map_err(|error| error.to_string())
 }
 
@@ -44,4 +44,20 @@ pub(crate) fn check_refused(pass: &dyn Transform, graph: &str, rule: &str, node:
         }
         Ok((result, _)) => panic!("not refused:\n{}", result.to_text()),
     }
+}
+
+type Form = fn(Graph, &mut RewriteLog) -> Result<Graph, TransformError>;
+
+/// Asserts what a form makes of a graph.
+pub(crate) fn check_form(form: Form, before: &str, after: &str) {
+    let mut log = RewriteLog::default();
+    let result = form(parse(before), &mut log).unwrap();
+    verify(&result).unwrap_or_else(|error| panic!("{error}\n{}", result.to_text()));
+    assert_eq!(result.to_full_text(), parse(after).to_full_text());
+    assert_eq!(log.sites().is_empty(), before == after, "{:?}", log.sites());
+}
+
+/// Asserts that a form has nothing to do.
+pub(crate) fn check_form_unchanged(form: Form, graph: &str) {
+    check_form(form, graph, graph);
 }

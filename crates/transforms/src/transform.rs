@@ -93,6 +93,12 @@ pub enum TransformError {
         /// What was expected and found, and what to do.
         reason: String,
     },
+    /// Nodes that have no integer form: all of them.
+    #[error("{} no integer form:{}", count(nodes.len()), list(nodes))]
+    Unsupported {
+        /// In execution order.
+        nodes: Vec<UnsupportedNode>,
+    },
     /// The executor could not run a node whose operands are all constant.
     #[error("node {node:?} cannot be folded: {message}")]
     Execution {
@@ -107,6 +113,28 @@ pub enum TransformError {
     /// The editor refused a change.
     #[error("the graph cannot be changed as wanted")]
     Edit(#[from] EditError),
+}
+
+/// A node that has no integer form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsupportedNode {
+    /// Its name.
+    pub node: String,
+    /// Its operator.
+    pub op: &'static str,
+    /// Why not, and the way out.
+    pub reason: String,
+}
+
+fn count(nodes: usize) -> String {
+    match nodes {
+        1 => "1 node has".to_owned(),
+        nodes => format!("{nodes} nodes have"),
+    }
+}
+
+fn list(nodes: &[UnsupportedNode]) -> String {
+    nodes.iter().map(|node| format!("\n  node {:?} ({}): {}", node.node, node.op, node.reason)).collect()
 }
 
 impl TransformError {
@@ -124,7 +152,7 @@ impl TransformError {
     pub fn rule(&self) -> Option<&'static str> {
         match self {
             Self::Refused { rule, .. } | Self::Model { rule, .. } => Some(rule),
-            Self::Execution { .. } | Self::Verify(_) | Self::Edit(_) => None,
+            Self::Unsupported { .. } | Self::Execution { .. } | Self::Verify(_) | Self::Edit(_) => None,
         }
     }
 }

@@ -200,7 +200,7 @@ fn the_preprocessing_comes_from_the_metadata_before_the_probes() {
     // The tiny network's own is the default; a probe that says otherwise changes nothing.
     let sanitize = transform_for(Stage::Sanitized, &Options::default()).unwrap();
     let rescale = transform_for(Stage::Rescaled, &Options::default()).unwrap();
-    let wrong = Probe { images: tiny::images(), normalization: Normalization { mean: 0.9, std: 0.1 } };
+    let wrong = Probe { images: tiny::images(), normalization: Normalization::new(&[0.9], &[0.1]).unwrap() };
     let sanitized = apply(sanitize.as_ref(), &tiny::quantized(), &tiny::interpreter, &wrong).unwrap().graph;
     let applied = apply(rescale.as_ref(), &sanitized, &tiny::interpreter, &wrong).unwrap();
     assert_eq!(applied.record.probe.largest_gap, Some(0.0));

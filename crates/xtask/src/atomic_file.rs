@@ -18,6 +18,16 @@ pub(crate) fn write_if_changed(path: &Path, content: &[u8]) -> anyhow::Result<()
     write(path, content)
 }
 
+/// Removes a file; one that is not there is none to remove.
+pub(crate) fn remove_if_there(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {path:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes what killed writers left in a folder and all folders in it.
 pub(crate) fn remove_stale(folder: &Path) {
     onnx2int_whole_file::remove_stale(folder);

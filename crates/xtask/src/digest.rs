@@ -76,6 +76,17 @@ impl Digests {
         Ok(Some(sha256))
     }
 
+    /// The digests of those of `paths` that exist, by path.
+    pub(crate) fn of_existing(&mut self, paths: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+        let mut found = BTreeMap::new();
+        for path in paths {
+            if let Some(digest) = self.of_file(path)? {
+                found.insert(path.clone(), digest);
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes the cache if that is worth the while.
     pub(crate) fn save(&self) -> anyhow::Result<()> {
         if self.bytes_hashed < WORTH_SAVING {

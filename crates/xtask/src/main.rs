@@ -1,7 +1,7 @@
 //! What needs cargo or the repository: the whole MNIST pipeline, its cross-check against other runtimes, and what kills
 //! do to it.
 //!
-//! `cargo xtask run-all`, `conform`, `prove`, `bench` and `faults`; the libraries' work is done by the binary `onnx2int`, which this
+//! `cargo xtask run-all`, `conform`, `prove`, `networks`, `bench` and `faults`; the libraries' work is done by the binary `onnx2int`, which this
 //! one builds and calls.
 
 mod atomic_file;
@@ -12,6 +12,8 @@ mod console;
 mod digest;
 #[cfg(unix)]
 mod faults;
+mod folder_lock;
+mod networks;
 mod node_tests;
 mod pipeline;
 mod process;
@@ -68,6 +70,9 @@ enum Task {
         #[command(flatten)]
         run: Run,
     },
+    /// Take every network of data/networks to integers, quantized by us and by ONNX Runtime, and compare (needs Python
+    /// with venv and pip)
+    Networks(networks::Options),
     /// Measure our speed against that of others, by turns (needs Python with venv and pip); nothing is asserted
     Bench(bench::Options),
     /// Kill run-all and `lower` at random moments, go on, and compare every file with an undisturbed run's
@@ -161,6 +166,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             conform::conform(root, &options, interrupt)
         }
         Task::Prove { run } => proof::run(&root, *run, &interrupt),
+        Task::Networks(options) => networks::run(root, options, interrupt),
         Task::Bench(options) => bench::run(&root, options, &interrupt),
         #[cfg(unix)]
         Task::Faults { kills, seed } => faults::faults(&root, *kills, *seed, &interrupt),

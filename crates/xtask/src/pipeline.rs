@@ -311,7 +311,7 @@ fn train_arguments(settings: &Settings) -> Vec<String> {
 }
 
 /// The arguments by flag; a flag without a value is `true`.
-fn parameters_of(arguments: &[String]) -> Map<String, Value> {
+pub(crate) fn parameters_of(arguments: &[String]) -> Map<String, Value> {
     let mut parameters = Map::new();
     let mut rest = arguments.iter().peekable();
     while let Some(argument) = rest.next() {

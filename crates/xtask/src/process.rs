@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use wait4::{ResUse, Wait4};
 
-use crate::console::complain;
+use crate::console::{complain, say};
 
 /// How long a child may take to end by itself after an interrupt, which a terminal sends to it as well.
 const GRACE: Duration = Duration::from_secs(2);
@@ -80,9 +80,40 @@ pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) 
     finish(command.stderr(Stdio::inherit()), stdout, interrupt)
 }
 
-/// Runs a command whose failure is a finding: what it writes to the standard error is shown and kept.
-pub(crate) fn run_and_listen(command: &mut Command, interrupt: &Interrupt) -> anyhow::Result<Finished> {
-    finish(command.stderr(Stdio::piped()), Stdout::Inherited, interrupt)
+/// Runs a program in `root`, shown as a line for a shell; where it fails, what it complained of and its status.
+///
+/// # Errors
+/// A program that cannot be started, and an interrupt.
+pub(crate) fn attempt(
+    root: &Path,
+    program: &Path,
+    arguments: &[String],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Result<(), String>> {
+    const SHOWN: usize = 24;
+    let mut line = shell_line(root, program, &arguments[..arguments.len().min(SHOWN)]);
+    if arguments.len() > SHOWN {
+        line.push_str(" ...");
+    }
+    say(format_args!("$ {line}"));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root).stderr(Stdio::piped());
+    let finished = finish(&mut command, Stdout::Inherited, interrupt)?;
+    if finished.status.success() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("{} ({})", complaint(&finished.stderr), finished.status)))
+}
+
+/// The end of what a program wrote to the standard error: from its error on, or the last lines.
+fn complaint(stderr: &str) -> String {
+    const TOLD: usize = 5;
+    const LONGEST: usize = 40;
+    let lines: Vec<&str> = stderr.lines().collect();
+    let error = lines.iter().rposition(|line| line.starts_with("error:"));
+    let start = error.unwrap_or(lines.len().saturating_sub(TOLD));
+    let told: Vec<&str> = lines[start..].iter().copied().take(LONGEST).collect();
+    told.join("\n")
 }
 
 fn finish(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyhow::Result<Finished> {
@@ -211,12 +242,15 @@ mod tests {
 
         #[test]
         fn what_a_child_complains_of_is_kept() {
-            let mut command = shell("echo first >&2; echo error: second >&2; exit 1");
-            let finished = run_and_listen(&mut command, &Interrupt::default()).unwrap();
-            assert_eq!(
-                (finished.stderr.as_str(), finished.status.code()),
-                ("first\nerror: second\n", Some(1))
-            );
+            let attempt = |script: &str| {
+                let arguments = ["-c".to_owned(), script.to_owned()];
+                attempt(Path::new("/"), Path::new("sh"), &arguments, &Interrupt::default()).unwrap()
+            };
+            assert_eq!(attempt("echo progress >&2"), Ok(()));
+            let found = attempt("echo first >&2; echo error: second >&2; echo '  third' >&2; exit 1");
+            assert_eq!(found, Err("error: second\n  third (exit status: 1)".to_owned()));
+            let found = attempt("for i in 1 2 3 4 5 6; do echo $i >&2; done; exit 2");
+            assert_eq!(found, Err("2\n3\n4\n5\n6 (exit status: 2)".to_owned()));
         }
 
         #[test]

@@ -4,11 +4,10 @@
 //! any moment leaves a state from which the next one continues.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use onnx2int_graph::Stage;
@@ -19,7 +18,7 @@ use crate::digest::Digests;
 use crate::pipeline::{self, Code, Settings, Step};
 use crate::process::{self, Finished, Interrupt, Interrupted, Stdout};
 use crate::stamp::Stamp;
-use crate::{atomic_file, cargo, timing};
+use crate::{atomic_file, cargo, folder_lock, timing};
 
 /// Which steps run although they are up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +87,7 @@ impl Runner {
     ) -> anyhow::Result<Self> {
         let stamps = root.join(settings.run.dir()).join(".stamps");
         fs::create_dir_all(&stamps).with_context(|| format!("cannot make the folder {stamps:?}"))?;
-        let lock = lock(&stamps.join("lock"))?;
+        let lock = folder_lock::lock(&stamps.join("lock"))?;
         atomic_file::remove_stale(&root.join(settings.run.dir()));
         let mut digests = Digests::open(&root, &stamps.join("digests.json"));
         let mut data = BTreeMap::new();
@@ -155,18 +154,15 @@ impl Runner {
         for path in &step.inputs {
             inputs.insert(path.clone(), existing(&mut self.digests, path)?);
         }
-        let outputs = self.output_digests(step)?;
+        let outputs = self.digests.of_existing(&step.outputs)?;
         let now = Stamp { code, parameters: step.parameters.clone(), inputs, outputs };
-        let reason = match Stamp::read(&self.stamp_path(step)) {
-            None => Some("not made yet, or not to its end".to_owned()),
-            Some(stamp) => stamp.out_of_date(&now),
-        };
+        let reason = now.reason_to_make(&self.stamp_path(step));
         Ok((now, reason))
     }
 
     fn execute(&mut self, step: &Step, now: Stamp, begin_anew: bool) -> anyhow::Result<()> {
         let stamp_path = self.stamp_path(step);
-        remove_if_there(&stamp_path)?;
+        atomic_file::remove_if_there(&stamp_path)?;
         for output in &step.outputs {
             let path = self.root.join(output);
             if let Some(folder) = path.parent() {
@@ -196,23 +192,13 @@ impl Runner {
         if let Some(path) = &step.captured {
             atomic_file::write(&self.root.join(path), &finished.stdout)?;
         }
-        let outputs = self.output_digests(step)?;
+        let outputs = self.digests.of_existing(&step.outputs)?;
         if let Some(path) = step.outputs.iter().find(|path| !outputs.contains_key(*path)) {
             return Err(failed(format!("ended well but did not write {path:?}")));
         }
         // Before the stamp, which ends the step: a run killed in between makes the step again, and its time is not lost.
         self.record_time(step, &arguments, &finished)?;
         Stamp { outputs, ..now }.write(&stamp_path)
-    }
-
-    fn output_digests(&mut self, step: &Step) -> anyhow::Result<BTreeMap<String, String>> {
-        let mut outputs = BTreeMap::new();
-        for path in &step.outputs {
-            if let Some(digest) = self.digests.of_file(path)? {
-                outputs.insert(path.clone(), digest);
-            }
-        }
-        Ok(outputs)
     }
 
     /// Tells what the step took, and puts it into the file of what differs from run to run.
@@ -264,37 +250,4 @@ fn recipe(
     }
     serde_json::from_slice(&finished.stdout)
         .with_context(|| format!("`{line}` did not print one JSON object"))
-}
-
-/// Locks the folder of results until the file is dropped.
-///
-/// Waits a moment for a process that is about to end, or a child of one that has not let go of its files yet.
-fn lock(path: &Path) -> anyhow::Result<File> {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    let open = File::options().create(true).truncate(false).write(true).open(path);
-    let file = open.with_context(|| format!("cannot open {path:?}"))?;
-    let started = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => {
-                thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => {
-                bail!("another run is at work on these results (it holds {path:?}); wait for it or end it")
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {path:?}"));
-            }
-        }
-    }
-}
-
-fn remove_if_there(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {path:?}"))
-        }
-        _ => Ok(()),
-    }
 }

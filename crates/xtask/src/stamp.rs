@@ -33,6 +33,14 @@ impl Stamp {
         atomic_file::write(path, &serde_json::to_vec_pretty(self)?)
     }
 
+    /// Why a step that would leave this stamp must be made, by the stamp that it left before, or `None` if it need not.
+    pub(crate) fn reason_to_make(&self, left: &Path) -> Option<String> {
+        match Self::read(left) {
+            None => Some("not made yet, or not to its end".to_owned()),
+            Some(stamp) => stamp.out_of_date(self),
+        }
+    }
+
     /// Why a step with this stamp is out of date now, or `None` if it is not.
     pub(crate) fn out_of_date(&self, now: &Self) -> Option<String> {
         if let Some(reason) = parameter_changed(&self.parameters, &now.parameters) {

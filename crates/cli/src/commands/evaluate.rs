@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use onnx2int_dataset::Images;
+use onnx2int_dataset::ImageSource;
 use onnx2int_evaluation::{
     Comparison, Execution, GapMeasure, Score, ScoreHeader, ScoredModel, compare, score,
 };
@@ -12,6 +12,7 @@ use onnx2int_runtimes::{RuntimeKind, prepare};
 use serde::Serialize;
 
 use crate::arguments::Evaluate;
+use crate::images::{self, Wanted};
 use crate::progress::Progress;
 use crate::{console, files};
 
@@ -26,6 +27,8 @@ struct Row {
     accuracy: f64,
     accuracy_low: f64,
     accuracy_high: f64,
+    /// Images whose label is among the five greatest outputs, where there are more classes.
+    correct_of_five: Option<usize>,
     logits_digest: String,
     /// Against the float model.
     reference: Option<Comparison>,
@@ -46,9 +49,10 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<()> {
     let mut reference = arguments.reference.as_deref().map(read_score).transpose()?;
     let mut previous = arguments.previous.as_deref().map(read_score).transpose()?;
     let images = test_images(arguments)?;
+    let images = images.as_ref();
     let mut rows = Vec::new();
     for path in &arguments.model {
-        let (score, seconds) = score_model(path, kind, &images, arguments)?;
+        let (score, seconds) = score_model(path, kind, images, arguments)?;
         rows.push(row(&score, reference.as_ref(), previous.as_ref(), seconds)?);
         if let Some(output) = &arguments.output {
             write_score(output, &score)?;
@@ -64,24 +68,45 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<()> {
     Ok(console::print(table(&rows))?)
 }
 
-fn test_images(arguments: &Evaluate) -> anyhow::Result<Images> {
-    let images = files::load_dataset(&arguments.data.data_dir)?.test;
-    let Some(count) = arguments.images else { return Ok(images) };
-    if count == 0 || count > images.len() {
-        bail!("cannot take the first {count} test images: expected 1 to {}", images.len());
+/// The images of the user's own, as the first model takes them, or MNIST's test images.
+fn test_images(arguments: &Evaluate) -> anyhow::Result<Box<dyn ImageSource>> {
+    let first = arguments.model.first().context("expected a model")?;
+    let model = files::read_model(first)?;
+    let shape = ScoredModel::of(&model.graph, &model.file, &model.digest)?.images;
+    let wanted = Wanted {
+        data: &arguments.data,
+        source: &arguments.source,
+        labels: arguments.labels.as_deref(),
+        first: arguments.first,
+        chosen: &[],
+    };
+    Ok(wanted.open(shape)?.0)
+}
+
+/// Tells where the classes of a folder are not those of the model: labels by position would then be
+/// wrong.
+fn note_classes(images: &dyn ImageSource, score: &Score) {
+    let Some(names) = images.class_names() else { return };
+    let classes = score.logits.classes();
+    if names.len() != classes {
+        console::note(format_args!(
+            "{}: tells {classes} classes apart, and the folder has {} subfolders, taken as classes 0 to {} in the \
+             order of their names",
+            score.file,
+            names.len(),
+            names.len().saturating_sub(1)
+        ));
     }
-    let first: Vec<usize> = (0..count).collect();
-    Ok(Images::new(images.gather(&first), images.labels()[..count].to_vec())?)
 }
 
 fn score_model(
     path: &Path,
     kind: RuntimeKind,
-    images: &Images,
+    images: &dyn ImageSource,
     arguments: &Evaluate,
 ) -> anyhow::Result<(Score, f64)> {
     let model = files::read_model(path)?;
-    let scored = ScoredModel::of(&model.graph, &model.file, &model.digest)?;
+    let scored = images::scored(&model, &arguments.preprocessing)?;
     let verified = verify(&model.graph)?;
     let session = prepare(kind, verified, model.graph.outputs())
         .with_context(|| format!("cannot run {path:?} in {}", kind.name()))?;
@@ -89,6 +114,7 @@ fn score_model(
     let progress = Progress::new(model.file, images.len(), "images");
     let execution = Execution { batch: usize::from(arguments.batch), threads: arguments.threads.count() };
     let score = score(session.as_ref(), kind, &scored, images, execution, &|done| progress.add(done))?;
+    note_classes(images, &score);
     Ok((score, started.elapsed().as_secs_f64()))
 }
 
@@ -108,6 +134,7 @@ fn row(
         accuracy: accuracy.fraction,
         accuracy_low: accuracy.low,
         accuracy_high: accuracy.high,
+        correct_of_five: score.correct_of_five,
         logits_digest: score.logits_digest(),
         reference: reference.map(|reference| compare(score, reference)).transpose()?,
         previous: previous.map(|previous| compare(score, previous)).transpose()?,
@@ -117,8 +144,8 @@ fn row(
 
 fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<34} {:>9} {:>16} {:>9} {:>9} {:>13} {:>8}\n",
-        "model", "accuracy", "95 % interval", "= float", "= before", "largest gap", "seconds"
+        "{:<34} {:>9} {:>16} {:>9} {:>9} {:>9} {:>13} {:>8}\n",
+        "model", "accuracy", "95 % interval", "top 5", "= float", "= before", "largest gap", "seconds"
     );
     for row in rows {
         let agreement = |comparison: &Option<Comparison>| match comparison {
@@ -132,8 +159,11 @@ fn table(rows: &[Row]) -> String {
             GapMeasure::Logits | GapMeasure::LogSoftmax => format!("{:.2e}", gap.value),
             GapMeasure::Softmax => format!("{:.2e} (p)", gap.value),
         });
+        let top_five = row
+            .correct_of_five
+            .map_or("-".to_owned(), |correct| format!("{:.2} %", 100.0 * correct as f64 / row.images as f64));
         text.push_str(&format!(
-            "{:<34} {:>7.2} % {:>14} % {:>9} {:>9} {gap:>13} {:>8.1}\n",
+            "{:<34} {:>7.2} % {:>14} % {top_five:>9} {:>9} {:>9} {gap:>13} {:>8.1}\n",
             row.file,
             100.0 * row.accuracy,
             format!("{:.2} to {:.2}", 100.0 * row.accuracy_low, 100.0 * row.accuracy_high),

@@ -30,6 +30,10 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
             Err(error) => return Err(keep_for_replay(arguments, &graph, *stage, error)),
         };
         transform::print(&applied.record);
+        if *stage == Stage::Sanitized {
+            onnx2int_transforms::survey(&applied.graph)
+                .with_context(|| format!("cannot lower {:?}; nothing was written", arguments.model))?;
+        }
         graph = applied.graph.clone();
         made.push((*stage, applied));
     }

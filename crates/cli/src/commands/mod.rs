@@ -3,6 +3,7 @@
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
 pub(crate) mod lower;
+pub(crate) mod predict;
 pub(crate) mod quantize;
 pub(crate) mod report;
 pub(crate) mod run;

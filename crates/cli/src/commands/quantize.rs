@@ -1,27 +1,39 @@
 //! `onnx2int quantize`: a float model to 8-bit QDQ form.
 
 use anyhow::Context;
-use onnx2int_calibration::{Settings, quantize};
-use onnx2int_graph::metadata::Normalization;
-use onnx2int_graph::{Stage, verify, verify_stage};
+use onnx2int_calibration::{Method, Settings, quantize};
+use onnx2int_dataset::{ImageSource, OpenOptions, open, spread};
+use onnx2int_evaluation::ScoredModel;
+use onnx2int_graph::{Graph, Stage, verify, verify_stage};
+use onnx2int_transforms::{RewriteLog, prepare};
 
-use crate::arguments::Quantize;
-use crate::{console, files};
+use crate::arguments::{CalibrationMethod, Quantize};
+use crate::execution::Interpreter;
+use crate::{console, files, images};
+
+/// Images that ranges are observed on, unless the user says how many.
+const SAMPLES: usize = 1000;
 
 pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     let model = files::read_model(&arguments.model)?;
     files::check_writable(&arguments.output)?;
-    let stored = Normalization::of(&model.graph).unwrap_or_default();
-    let normalization =
-        Normalization::new(arguments.mean.unwrap_or(stored.mean), arguments.std.unwrap_or(stored.std))?;
-    let dataset = files::load_dataset(&arguments.data.data_dir)?;
-    let indices = dataset.train.calibration_indices(arguments.calibration_samples)?;
+    let normalization = images::normalization(&model.graph, &model.file, &arguments.preprocessing)?;
+    let (source, indices) = calibration_images(arguments, &model)?;
     let settings = Settings {
         per_axis: arguments.per_axis,
         weight_bits: arguments.weight_bits,
+        method: match arguments.calibration {
+            CalibrationMethod::MinMax => Method::MinMax,
+            CalibrationMethod::MovingAverage => Method::MovingAverage,
+            CalibrationMethod::Percentile => Method::Percentile(arguments.percentile),
+            CalibrationMethod::Entropy => Method::Entropy,
+            CalibrationMethod::Mse => Method::MeanSquaredError,
+        },
         threads: arguments.threads.count(),
     };
-    let quantized = quantize(verify(&model.graph)?, &dataset.train, &indices, normalization, settings)
+    let prepared = prepared(&model.graph, settings.threads)
+        .with_context(|| format!("cannot prepare {:?} to be quantized", arguments.model))?;
+    let quantized = quantize(verify(&prepared)?, source.as_ref(), &indices, &normalization, settings)
         .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
     let verified = verify_stage(&quantized.graph, Stage::Quantized)
         .context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;
@@ -34,4 +46,33 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     }
     console::note(format_args!("wrote {:?}, calibrated on {} images", arguments.output, indices.len()));
     Ok(())
+}
+
+/// The graph with its operators in the forms that the quantizer knows; tells what was changed.
+fn prepared(graph: &Graph, threads: usize) -> anyhow::Result<Graph> {
+    let mut log = RewriteLog::default();
+    let prepared = prepare(verify(graph)?, &Interpreter { threads }, &mut log)?;
+    for site in log.sites() {
+        console::note(format_args!("{}: {}", site.node, site.change));
+    }
+    Ok(prepared)
+}
+
+/// A source and the images of it to calibrate on: of the user's own all are for training, of MNIST
+/// the training part is.
+fn calibration_images(
+    arguments: &Quantize,
+    model: &files::Model,
+) -> anyhow::Result<(Box<dyn ImageSource>, Vec<usize>)> {
+    let count = |available: usize| arguments.calibration_samples.unwrap_or(SAMPLES.min(available));
+    let Some(path) = &arguments.source.images else {
+        let train = files::load_dataset(&arguments.data.data_dir)?.train;
+        let indices = train.calibration_indices(count(train.split().training.len()))?;
+        return Ok((Box::new(train), indices));
+    };
+    let wanted = ScoredModel::of(&model.graph, &model.file, &model.digest)?.images;
+    let options = OpenOptions { wanted, size: arguments.source.size, labels: None };
+    let source = open(path, &options)?;
+    let indices = spread(source.len(), count(source.len()))?;
+    Ok((source, indices))
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use onnx2int_dataset::Images;
-use onnx2int_evaluation::{Execution, ScoredModel, tensor_values, trace};
+use anyhow::Context;
+use onnx2int_evaluation::{Execution, tensor_values, trace};
 use onnx2int_graph::verify;
 use onnx2int_runtimes::RuntimeKind;
 
 use crate::arguments::Trace;
+use crate::images::{self, Wanted};
 use crate::progress::Progress;
 use crate::{console, files};
 
@@ -17,19 +17,24 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
         .with_context(|| format!("no runtime is called {:?}", arguments.runtime))?;
     files::check_writable(&arguments.output)?;
     let model = files::read_model(&arguments.model)?;
-    let scored = ScoredModel::of(&model.graph, &model.file, &model.digest)?;
+    let scored = images::scored(&model, &arguments.preprocessing)?;
     let verified = verify(&model.graph)?;
-    let images = files::load_dataset(&arguments.data.data_dir)?.test;
-    let chosen = chosen(arguments, images.len())?;
-    let images: Images = images.select(&chosen);
+    let wanted = Wanted {
+        data: &arguments.data,
+        source: &arguments.source,
+        labels: None,
+        first: arguments.first,
+        chosen: &arguments.image,
+    };
+    let (images, chosen) = wanted.open(scored.images)?;
+    let images = images.as_ref();
     let execution = Execution { batch: usize::from(arguments.batch), threads: arguments.threads.count() };
     let progress = Progress::new(format!("{} in {runtime}", model.file), images.len(), "images");
     let advance = |done| progress.add(done);
 
     let output = &arguments.output;
     if !arguments.dump.is_empty() {
-        let values =
-            tensor_values(verified, runtime, &scored, &images, &arguments.dump, execution, &advance)?;
+        let values = tensor_values(verified, runtime, &scored, images, &arguments.dump, execution, &advance)?;
         let (path, name) = beside(output, "values.bin");
         // The elements first: a header never speaks of a file that is not there.
         files::write(&path, &values.bytes)?;
@@ -37,7 +42,7 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
         console::note(format_args!("wrote {output:?} and {path:?}, {} bytes", values.bytes.len()));
         return Ok(());
     }
-    let trace = trace(verified, runtime, &scored, &images, execution, &advance)?;
+    let trace = trace(verified, runtime, &scored, images, execution, &advance)?;
     let (digests_path, digests_name) = beside(output, "digests.bin");
     let (outputs_path, outputs_name) = beside(output, "outputs.bin");
     files::write(&digests_path, &trace.digests)?;
@@ -49,22 +54,6 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
         images.len()
     ));
     Ok(())
-}
-
-/// The positions of the images to run, among `count` test images.
-fn chosen(arguments: &Trace, count: usize) -> anyhow::Result<Vec<usize>> {
-    if let Some(&beyond) = arguments.image.iter().find(|&&image| image >= count) {
-        bail!("there is no test image {beyond}: expected 0 to {}", count - 1);
-    }
-    if !arguments.image.is_empty() {
-        return Ok(arguments.image.clone());
-    }
-    match arguments.images {
-        Some(first) if first == 0 || first > count => {
-            bail!("cannot take the first {first} test images: expected 1 to {count}")
-        }
-        first => Ok((0..first.unwrap_or(count)).collect()),
-    }
 }
 
 /// The path and the name of a file that belongs to `header`: `t.json` has `t.digests.bin`.

@@ -177,7 +177,7 @@ impl Observer for Screen {
 fn check_export(trained: &Trained, graph: Verified<'_>, images: &Images) -> anyhow::Result<()> {
     let indices: Vec<usize> = images.split().validation.take(CHECKED_IMAGES).collect();
     let module = trained.log_probabilities(images, &indices);
-    let pixels = images.gather_normalized(&indices, trained.recipe().normalization);
+    let pixels = images.gather_normalized(&indices, &trained.recipe().normalization.into());
     let input = Tensor::from_vec(&[indices.len(), 1, SIDE, SIDE], pixels)?;
     // tract reads the encoded file, so that the codec is checked as well.
     let session = prepare(RuntimeKind::Tract, graph, graph.outputs())?;

@@ -115,21 +115,25 @@ fn row(input: &StageInput<'_>) -> StageRow {
 fn dataset(name: &str, score: &Score) -> DatasetSummary {
     let mut images_per_label = vec![0; score.logits.classes()];
     for &label in &score.labels {
-        images_per_label[usize::from(label)] += 1;
+        images_per_label[label as usize] += 1;
     }
     DatasetSummary { name: name.to_owned(), images: score.images(), images_per_label }
 }
+
+/// A table of more classes says nothing to anyone.
+const MOST_CONFUSED: usize = 64;
 
 fn confusions(stages: &[StageInput<'_>]) -> Vec<Confusion> {
     stages
         .iter()
         .map(|input| input.score)
         .filter(|score| matches!(score.stage, Some(Stage::Float | Stage::ScaleOut)))
+        .filter(|score| score.logits.classes() <= MOST_CONFUSED)
         .map(|score| {
             let classes = score.logits.classes();
             let mut counts = vec![vec![0; classes]; classes];
             for (&label, &class) in score.labels.iter().zip(&score.predictions) {
-                counts[usize::from(label)][usize::from(class)] += 1;
+                counts[label as usize][class as usize] += 1;
             }
             Confusion { stage: score.name().to_owned(), counts }
         })

@@ -28,7 +28,8 @@ pub struct Report {
     pub dataset: DatasetSummary,
     /// One row a model, in order.
     pub stages: Vec<StageRow>,
-    /// Of the float and of the integer-only model, where they are among the rows.
+    /// Of the float and of the integer-only model, where they are among the rows and tell no more than
+    /// 64 classes apart.
     pub confusions: Vec<Confusion>,
     /// Every image whose class changed from one row to the next, by row, then by image.
     pub changed_images: Vec<ChangedImage>,

@@ -1,5 +1,7 @@
 //! SHA-256 cut to eight bytes.
 
+use onnx2int_dataset::{DatasetError, ImageSource};
+use onnx2int_graph::digest::hexadecimal;
 use sha2::{Digest, Sha256};
 
 /// The bytes kept of a digest. Different tensors agree by chance in one of 2^64 comparisons, and a trace of 10 000 images
@@ -11,6 +13,17 @@ pub(crate) fn digest_of(elements: &[u8]) -> [u8; DIGEST_BYTES] {
     let mut digest = [0; DIGEST_BYTES];
     digest.copy_from_slice(&Sha256::digest(elements)[..DIGEST_BYTES]);
     digest
+}
+
+/// SHA-256 of the pixels of all images, in hexadecimal; they are read a few at a time.
+pub(crate) fn images_digest(images: &dyn ImageSource) -> Result<String, DatasetError> {
+    const AT_ONCE: usize = 64;
+    let mut hasher = Sha256::new();
+    for start in (0..images.len()).step_by(AT_ONCE) {
+        let indices: Vec<usize> = (start..images.len().min(start + AT_ONCE)).collect();
+        hasher.update(images.read(&indices)?);
+    }
+    Ok(hexadecimal(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ pub use file::{TRACE_SCHEMA, VALUES_SCHEMA};
 pub use selection::{LeftOut, TracedTensor};
 pub use values::{TensorValues, tensor_values};
 
-use onnx2int_dataset::Images;
+use onnx2int_dataset::ImageSource;
 use onnx2int_graph::{Tensor, TensorType, ValueId, Verified};
-use onnx2int_runtimes::{RuntimeError, RuntimeKind, Session, prepare, run_parallel};
+use onnx2int_runtimes::{RuntimeError, RuntimeKind, Session, prepare};
 
 use crate::{EvaluationError, Execution, ScoredModel};
 use digest::{DIGEST_BYTES, digest_of};
@@ -60,14 +60,12 @@ pub fn trace(
     graph: Verified<'_>,
     runtime: RuntimeKind,
     model: &ScoredModel,
-    images: &Images,
+    images: &dyn ImageSource,
     execution: Execution,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Trace, EvaluationError> {
-    let batch = model.batch(images.len(), execution)?;
     let failed = |source| model.failed(runtime, source);
     let selection = Selection::of(graph.graph());
-    let input = model.input.tensor(images);
     let prepared = |ids: &[ValueId]| prepare(runtime, graph, ids).map_err(failed);
 
     let digesting = if runtime.optimizes() {
@@ -77,8 +75,7 @@ pub fn trace(
         let ids: Vec<ValueId> = graph.graph().outputs().iter().chain(&selection.values).copied().collect();
         Digesting { untouched: None, observed: prepared(&ids)? }
     };
-    let threads = execution.threads.max(1);
-    let results = run_parallel(&digesting, &input, batch, threads, progress).map_err(failed)?;
+    let results = model.run(&digesting, runtime, images, execution, progress)?;
     // The type of the model's one output was checked when `model` was made.
     let [outputs, digests] = <[Tensor; 2]>::try_from(results).map_err(|outputs| EvaluationError::Output {
         file: model.file.clone(),
@@ -86,14 +83,13 @@ pub fn trace(
     })?;
 
     // The types may leave extents open; a run of the first image does not.
-    let first: Vec<usize> = (0..model.fixed_batch.unwrap_or(1)).collect();
-    let first = model.input.tensor(&images.select(&first));
+    let first = model.input_of(images, 0..model.fixed_batch.unwrap_or(1))?;
     let mut results = digesting.observed.run(&[first]).map_err(failed)?;
     results.drain(..results.len() - selection.values.len());
     Ok(Trace {
         model: model.clone(),
         runtime,
-        images_digest: onnx2int_graph::digest::sha256(images.pixels()),
+        images_digest: digest::images_digest(images)?,
         tensors: selection::described(graph.graph(), &selection.values, &results),
         left_out: selection.left_out,
         digests: digests.as_slice::<u8>().map(<[u8]>::to_vec).unwrap_or_default(),

@@ -1,8 +1,8 @@
 //! The elements of chosen tensors for chosen images, to see where two traces differ.
 
-use onnx2int_dataset::Images;
+use onnx2int_dataset::ImageSource;
 use onnx2int_graph::{Tensor, ValueId, Verified};
-use onnx2int_runtimes::{RuntimeError, RuntimeKind, Session, prepare, run_parallel};
+use onnx2int_runtimes::{RuntimeError, RuntimeKind, Session, prepare};
 
 use super::{TracedTensor, image_bytes, selection};
 use crate::{EvaluationError, Execution, ScoredModel};
@@ -32,12 +32,11 @@ pub fn tensor_values(
     graph: Verified<'_>,
     runtime: RuntimeKind,
     model: &ScoredModel,
-    images: &Images,
+    images: &dyn ImageSource,
     names: &[String],
     execution: Execution,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<TensorValues, EvaluationError> {
-    let batch = model.batch(images.len(), execution)?;
     let failed = |source| model.failed(runtime, source);
     let wanted = names
         .iter()
@@ -51,11 +50,9 @@ pub fn tensor_values(
     let session = prepare(runtime, graph, &ids).map_err(failed)?;
 
     let recording = Recording { session, wanted: wanted.len() };
-    let input = model.input.tensor(images);
-    let threads = execution.threads.max(1);
-    let results = run_parallel(&recording, &input, batch, threads, progress).map_err(failed)?;
-    let first: Vec<usize> = (0..model.fixed_batch.unwrap_or(1)).collect();
-    let shapes = recording.session.run(&[model.input.tensor(&images.select(&first))]).map_err(failed)?;
+    let results = model.run(&recording, runtime, images, execution, progress)?;
+    let first = model.input_of(images, 0..model.fixed_batch.unwrap_or(1))?;
+    let shapes = recording.session.run(&[first]).map_err(failed)?;
     let bytes = results.first().and_then(|records| records.as_slice::<u8>());
     Ok(TensorValues {
         model: model.clone(),

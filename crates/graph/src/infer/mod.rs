@@ -238,8 +238,11 @@ fn quantization_parameters(
     scale: &TensorType,
     axis: i64,
 ) -> Result<(), TypeError> {
+    let is_single = |ty: &TensorType| matches!(ty.shape.as_slice(), [] | [Dim::Fixed(1)]);
     if let Some(zero_point) = x.get(2)
         && zero_point.ty.shape != scale.shape
+        // ONNX wants one shape; runtimes take a scalar beside a vector of one, and files have it.
+        && !(is_single(zero_point.ty) && is_single(scale))
     {
         return error(
             TypeRule::OperandShape,
@@ -249,7 +252,7 @@ fn quantization_parameters(
     }
     match scale.shape.as_slice() {
         [] => Ok(()),
-        [Dim::Fixed(1)] if ty.rank() != 1 => Ok(()),
+        [Dim::Fixed(1)] => Ok(()),
         [extent] => {
             let axis = resolve_axis(axis, ty.rank())?;
             if ty.shape[axis] == *extent {

@@ -18,18 +18,39 @@
 //! out     %d
 //! ```
 //!
+//! Where they do not, because channels have means of their own or the quantizer rounds otherwise, the
+//! preprocessing itself is written behind the input. What pixel has which code is then a function of
+//! one byte, which `integer-ops` makes a table, one for each channel where they differ.
+//!
+//! ```text
+//! Before  meta onnx2int.mean = "0.5,0.25"
+//!         meta onnx2int.std = "0.5"
+//!         in %x: f32[N,2,5,5]
+//!         %q: u8[N,2,5,5] = QuantizeLinear(%x, 0.01, 100u8)
+//! After   in %x: u8[N,2,5,5]
+//!         const %x_centered_b: f32[2,1,1] = [0.5, 0.25]
+//!         const %x_normalized_b: f32[2,1,1] = [0.5, 0.5]
+//!         %x_pixels: f32[N,2,5,5] = DequantizeLinear(%x, 1.0, 0u8)
+//!         %x_shares: f32[N,2,5,5] = Div(%x_pixels, 255.0)
+//!         %x_centered: f32[N,2,5,5] = Sub(%x_shares, %x_centered_b)
+//!         %x_normalized: f32[N,2,5,5] = Div(%x_centered, %x_normalized_b)
+//!         %q: u8[N,2,5,5] = QuantizeLinear(%x_normalized, 0.01, 100u8)
+//! out     %q
+//! ```
+//!
 //! # Equivalence
 //! The same function of the pixels, bit for bit, with the quantizer's own scale and zero point.
 //! Others (`--scale`, `--zero-point`) are judged by accuracy; each bias of a layer that reads the
 //! input is then quantized anew, so that its scale stays `i_scale * w_scale`.
 //!
 //! # Refuses
-//! An input that is not quantized to uint8 by one per-tensor quantizer (`input-quantizer`); a model
-//! that does not tell its preprocessing (`normalization-unknown`); pixels that the quantizer gives
-//! another code (`pixel-codes`); a scale more than 1 % or a zero point more than 1 from the
+//! A model that does not tell its preprocessing (`normalization-unknown`), or that of another number of
+//! channels than its input has (`normalization-channels`). With a scale asked for: an input that is not
+//! quantized to uint8 by one per-tensor quantizer (`input-quantizer`); a preprocessing that differs by
+//! channel (`normalization-per-channel`); a scale more than 1 % or a zero point more than 1 from the
 //! preprocessing's (`rescaling-far-off`); a bias that does not fit anew (`bias-range`).
 
-use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::metadata::{self, ChannelNormalization, Normalization};
 use onnx2int_graph::{
     DType, Graph, GraphEditor, Node, NodeId, Op, QuantizationAnnotation, Relation, Stage, Tensor, ValueId,
     Verified, movement,
@@ -71,16 +92,56 @@ impl Transform for AddRescaling {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
-        let site = find_site(&graph)?;
         let mut editor = GraphEditor::from(graph.graph().clone());
-        let normalization = Normalization::of(&graph);
         if self.scale.is_some() || self.zero_point.is_some() {
-            self.give_parameters(&graph, &mut editor, &site, normalization, log)?;
-        } else {
-            check_codes(&site, normalization)?;
+            let site = find_site(&graph)?;
+            self.give_parameters(&graph, &mut editor, &site, uniform_normalization(&graph)?, log)?;
+            rewrite_site(&mut editor, &site, log)?;
+            return Ok(editor.finish()?);
         }
-        rewrite_site(&mut editor, &site, log)?;
+        let normalization = normalization(&graph)?;
+        match find_site(&graph) {
+            Ok(site) if normalization.uniform().is_some_and(|channel| pixels_are_codes(&site, channel)) => {
+                rewrite_site(&mut editor, &site, log)?;
+            }
+            _ => write_preprocessing(&mut editor, &normalization, log)?,
+        }
         Ok(editor.finish()?)
+    }
+}
+
+/// The preprocessing that the model tells.
+fn normalization(graph: &Graph) -> Result<Normalization, TransformError> {
+    Normalization::of(graph).ok_or_else(|| {
+        let reason = format!(
+            "expected the metadata {:?} and {:?} of the preprocessing (x/255 - mean)/std; tell it with --mean and \
+             --std, or pass --scale and --zero-point",
+            metadata::MEAN,
+            metadata::STD,
+        );
+        TransformError::model("normalization-unknown", reason)
+    })
+}
+
+/// The preprocessing, where the model tells it; it must be the same for all channels.
+fn uniform_normalization(graph: &Graph) -> Result<Option<ChannelNormalization>, TransformError> {
+    let Some(normalization) = Normalization::of(graph) else { return Ok(None) };
+    let uniform = normalization.uniform().ok_or_else(|| {
+        let reason = "expected one mean and one std for a scale that is asked for; leave out --scale and \
+                      --zero-point, so that each channel gets a table";
+        TransformError::model("normalization-per-channel", reason)
+    });
+    uniform.map(Some)
+}
+
+/// The one input of the model.
+fn one_input(graph: &Graph) -> Result<ValueId, TransformError> {
+    match graph.inputs() {
+        &[input] => Ok(input),
+        inputs => {
+            let reason = format!("expected a model with one input, found {}", inputs.len());
+            Err(TransformError::model("input-quantizer", reason))
+        }
     }
 }
 
@@ -97,10 +158,7 @@ struct QuantizedInput {
 }
 
 fn find_site(graph: &Graph) -> Result<QuantizedInput, TransformError> {
-    let &[input] = graph.inputs() else {
-        let reason = format!("expected a model with one input, found {}", graph.inputs().len());
-        return Err(TransformError::model("input-quantizer", reason));
-    };
+    let input = one_input(graph)?;
     let name = &graph.value(input).name;
     let readers: Vec<_> = graph.consumers(input).collect();
     let quantizer = match readers.as_slice() {
@@ -133,35 +191,66 @@ fn find_site(graph: &Graph) -> Result<QuantizedInput, TransformError> {
     Ok(QuantizedInput { input, quantizer: quantizer.name.clone(), scale, zero_point, dequantizers })
 }
 
-/// Every pixel must be its own code under preprocessing and quantizer.
-fn check_codes(site: &QuantizedInput, normalization: Option<Normalization>) -> Result<(), TransformError> {
-    let Some(normalization) = normalization else {
-        let reason = format!(
-            "expected the metadata {:?} and {:?} of the preprocessing (x/255 - mean)/std; pass --scale and \
-             --zero-point, for example --scale {} --zero-point {} to copy the input quantizer",
-            metadata::MEAN,
-            metadata::STD,
-            site.scale,
-            site.zero_point
-        );
-        return Err(TransformError::model("normalization-unknown", reason));
-    };
-    let code = |pixel: u8| {
+/// Whether every pixel is its own code under preprocessing and quantizer.
+fn pixels_are_codes(site: &QuantizedInput, normalization: ChannelNormalization) -> bool {
+    (0..=u8::MAX).all(|pixel| {
         let units = (f64::from(normalization.apply(pixel)) / f64::from(site.scale)).round_ties_even();
-        (units + site.zero_point as f64).clamp(0.0, 255.0)
+        (units + site.zero_point as f64).clamp(0.0, 255.0) == f64::from(pixel)
+    })
+}
+
+/// Writes `(x / 255 - mean) / std` behind the input, in the order and the type in which it is
+/// defined, so that it gives the same floats as before.
+fn write_preprocessing(
+    editor: &mut GraphEditor,
+    normalization: &Normalization,
+    log: &mut RewriteLog,
+) -> Result<(), TransformError> {
+    let graph = editor.graph();
+    let input = one_input(graph)?;
+    let value = graph.value(input);
+    let (name, ty) = (value.name.clone(), value.ty.clone());
+    let channels = ty.shape.get(1).and_then(|dim| dim.fixed()).unwrap_or(1);
+    if !normalization.fits(channels) {
+        let reason = format!(
+            "expected one number for all channels of input {name:?}, or {channels}, found {}",
+            normalization.channels()
+        );
+        return Err(TransformError::model("normalization-channels", reason));
+    }
+    let readers: Vec<_> = graph.consumers(input).collect();
+    editor.retype_input(input, ty.with_dtype(DType::U8));
+    let along_channels = |numbers: Vec<f32>| match numbers.as_slice() {
+        &[number] => Tensor::scalar(number),
+        _ => {
+            let mut shape = vec![1; ty.rank() - 1];
+            shape[0] = numbers.len();
+            Tensor::from_vec::<f32>(&shape, numbers).expect("a number for each channel")
+        }
     };
-    let moved: Vec<u8> = (0..=u8::MAX).filter(|&pixel| code(pixel) != f64::from(pixel)).collect();
-    let Some(&first) = moved.first() else { return Ok(()) };
-    let (scale, zero_point) = normalization.as_quantization();
-    let reason = format!(
-        "expected every pixel to be its own code, found {} of 256 that are not (pixel {first} has code {}); \
-         to read pixels as the preprocessing does, pass --scale {:.7} --zero-point {:.0}",
-        moved.len(),
-        code(first),
-        scale,
-        zero_point
-    );
-    Err(TransformError::refused("pixel-codes", &site.quantizer, reason))
+    let steps = [
+        ("pixels", Op::DequantizeLinear { axis: 1 }, vec![Tensor::scalar(1.0_f32), Tensor::scalar(0_u8)]),
+        ("shares", Op::Div, vec![Tensor::scalar(255.0_f32)]),
+        ("centered", Op::Sub, vec![along_channels(normalization.means())]),
+        ("normalized", Op::Div, vec![along_channels(normalization.stds())]),
+    ];
+    let mut x = input;
+    for (suffix, op, constants) in steps {
+        let step = editor.unique_name(&format!("{name}_{suffix}"));
+        let mut inputs = vec![Some(x)];
+        for (slot, constant) in constants.into_iter().enumerate() {
+            let constant_name = editor.unique_name(&format!("{step}_{}", op.operand_role(slot + 1)));
+            inputs.push(Some(editor.add_constant(&constant_name, constant)?));
+        }
+        x = editor.add_node(&step, op, inputs, &step)?;
+    }
+    for (reader, slot) in readers {
+        editor.set_input(reader, slot, Some(x));
+    }
+    editor.remove_metadata(metadata::MEAN);
+    editor.remove_metadata(metadata::STD);
+    log.changed(name, "takes uint8 pixels; the preprocessing is written behind it");
+    Ok(())
 }
 
 fn rewrite_site(
@@ -205,7 +294,7 @@ impl AddRescaling {
         graph: &Graph,
         editor: &mut GraphEditor,
         site: &QuantizedInput,
-        normalization: Option<Normalization>,
+        normalization: Option<ChannelNormalization>,
         log: &mut RewriteLog,
     ) -> Result<(), TransformError> {
         let scale = self.scale.unwrap_or(site.scale);
@@ -296,11 +385,12 @@ fn operand_name(graph: &Graph, node: &Node, slot: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use onnx2int_graph::Relation;
+    use onnx2int_graph::metadata::Normalization;
+    use onnx2int_graph::{Relation, Tensor};
 
     use super::AddRescaling;
     use crate::Transform;
-    use crate::testing::{check, check_refused, parse};
+    use crate::testing::{check, check_refused, interpreter, parse};
 
     const COPY: AddRescaling = AddRescaling { scale: None, zero_point: None };
     const SEED: AddRescaling = AddRescaling { scale: Some(0.0127), zero_point: Some(33) };
@@ -345,19 +435,39 @@ mod tests {
     }
 
     #[test]
-    fn pixels_with_another_code_are_refused_with_advice() {
-        check_refused(&COPY, &model(MNIST, "0.0126", "33u8"), "pixel-codes", "q");
-        check_refused(&COPY, &model(MNIST, "0.012728234", "34u8"), "pixel-codes", "q");
-        let graph = parse(&model(MNIST, "0.0126", "33u8"));
-        let executor = |_: onnx2int_graph::Verified<'_>, _: &[onnx2int_graph::Tensor]| Err(String::new());
-        let verified = onnx2int_graph::verify(&graph).unwrap();
-        let error = COPY.rewrite(verified, &executor, &mut crate::RewriteLog::default()).unwrap_err();
-        assert!(error.to_string().contains("pass --scale 0.0127282 --zero-point 33"), "{error}");
+    fn pixels_with_another_code_go_through_the_preprocessing() {
+        for (metadata, scale, zero_point) in [
+            (MNIST.to_owned(), "0.0126", "33u8"),
+            (MNIST.to_owned(), "0.012728234", "34u8"),
+            (MNIST.replace("0.12941177", "0.485,0.456"), "0.012728234", "33u8"),
+        ] {
+            let before = parse(&model(&metadata, scale, zero_point));
+            let verified = onnx2int_graph::verify(&before).unwrap();
+            let mut log = crate::RewriteLog::default();
+            let after = COPY.rewrite(verified, &interpreter, &mut log).unwrap();
+            let normalization = Normalization::of(&before).unwrap();
+            let pixels: Vec<u8> = (0..=255).flat_map(|pixel| [pixel, pixel]).collect();
+            let floats = normalization.normalize(&pixels, 2, 1);
+            let run = |graph: &onnx2int_graph::Graph, input: Tensor| {
+                interpreter(onnx2int_graph::verify(graph).unwrap(), &[input]).unwrap()
+            };
+            assert_eq!(
+                run(&before, Tensor::from_vec(&[256, 2], floats).unwrap()),
+                run(&after, Tensor::from_vec(&[256, 2], pixels).unwrap())
+            );
+        }
     }
 
     #[test]
     fn unknown_preprocessing_is_refused_with_advice() {
         check_refused(&COPY, &model("", "0.0127", "33u8"), "normalization-unknown", "onnx2int.mean");
+    }
+
+    #[test]
+    fn a_preprocessing_of_other_channels_is_refused() {
+        let metadata = MNIST.replace("0.12941177", "0.485,0.456,0.4");
+        let text = model(&metadata, "0.012728234", "33u8");
+        check_refused(&COPY, &text, "normalization-channels", "x");
     }
 
     #[test]
@@ -403,13 +513,13 @@ mod tests {
     #[test]
     fn an_input_that_is_not_quantized_once_is_refused() {
         let float = "in %x: f32[N,2]\n%r = Relu(%x)\nout %r";
-        check_refused(&COPY, float, "input-quantizer", "r");
+        check_refused(&SEED, float, "input-quantizer", "r");
         let signed = model(MNIST, "0.012728234", "33i8");
-        check_refused(&COPY, &signed, "input-quantizer", "q");
+        check_refused(&SEED, &signed, "input-quantizer", "q");
         let twice = model(MNIST, "0.012728234", "33u8").replace("out %y", "%r = Relu(%x)\nout %y, %r");
-        check_refused(&COPY, &twice, "input-quantizer", "x");
+        check_refused(&SEED, &twice, "input-quantizer", "x");
         let differs = model(MNIST, "0.012728234", "33u8")
             .replace("%d = DequantizeLinear(%q, 0.012728234", "%d = DequantizeLinear(%q, 0.0127");
-        check_refused(&COPY, &differs, "input-quantizer", "d");
+        check_refused(&SEED, &differs, "input-quantizer", "d");
     }
 }

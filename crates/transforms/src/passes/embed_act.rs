@@ -18,15 +18,32 @@
 //! out     %q
 //! ```
 //!
+//! A `Clip` between a layer and its quantizers goes behind them, since `q` is increasing:
+//! `q(clip(x; l, h)) = clip(q(x); q(l), q(h))`. There it does nothing where `q(l)` is the least code
+//! and `q(h)` the greatest, as a calibrated quantizer has it behind a ReLU6; with `l = 0` alone it is
+//! a Relu; otherwise it stays, as a function of the codes that `integer-ops` makes a table.
+//!
+//! ```text
+//! in      %x: f32[N,1,5,5], %w: f32[2,1,3,3]
+//! Before  %y: f32[N,2,3,3] = Conv(%x, %w)
+//!         %c: f32[N,2,3,3] = Clip(%y, 0.0, 6.0)
+//!         %q: u8[N,2,3,3] = QuantizeLinear(%c, 0.02, 0u8)
+//! After   %y: f32[N,2,3,3] = Conv(%x, %w)
+//!         %y_relu: f32[N,2,3,3] = Relu(%y)
+//!         %q: u8[N,2,3,3] = QuantizeLinear(%y_relu, 0.02, 0u8)
+//! out     %q
+//! ```
+//!
 //! # Equivalence
 //! Exact. A graph whose Relus are all explicit already is left as it is.
 //!
 //! # Refuses
 //! A quantizer behind a layer whose zero point is not constant (`quantization-constant`).
 
-use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, ValueId, Verified};
+use onnx2int_graph::pointwise::known_tensor;
+use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified};
 
-use crate::edits::rewrite_each;
+use crate::edits::{bypass, rewrite_each};
 use crate::qdq::Parameters;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
@@ -51,8 +68,127 @@ impl Transform for EmbedAct {
         _executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
+        let clips = find_clips(&graph)?;
+        let graph = rewrite_each(&graph, clips, |editor, site| rewrite_clip(editor, &site, log))?;
         rewrite_each(&graph, find_sites(&graph)?, |editor, site| rewrite_site(editor, &site, log))
     }
+}
+
+/// A `Clip` between a sum and its quantizers.
+struct Clip {
+    node: NodeId,
+    /// What is clipped, and the result.
+    sum: ValueId,
+    result: ValueId,
+    quantizers: Vec<NodeId>,
+    replacement: Replacement,
+}
+
+enum Replacement {
+    /// The quantizers clip all the same.
+    Nothing,
+    Relu,
+    /// The `Clip` goes behind the quantizers, with these operands.
+    Behind(Vec<Option<ValueId>>),
+}
+
+fn find_clips(graph: &Graph) -> Result<Vec<Clip>, TransformError> {
+    let mut sites = Vec::new();
+    for (id, node) in graph.nodes().filter(|(_, node)| matches!(node.op, Op::Clip)) {
+        let Some(sum) = node.input(0) else { continue };
+        let behind_sum = graph.producer(sum).is_some_and(|(_, producer)| ends_in_sum(&producer.op));
+        let readers: Vec<_> = graph.consumers(node.output).collect();
+        let quantized = readers
+            .iter()
+            .all(|&(reader, slot)| slot == 0 && matches!(graph.node(reader).op, Op::QuantizeLinear { .. }));
+        if !behind_sum || !quantized || graph.outputs().contains(&node.output) {
+            continue;
+        }
+        let bound = |slot: usize, missing: f32| match node.input(slot) {
+            None => Some(missing),
+            Some(value) => known_tensor(graph, value).and_then(Tensor::as_single::<f32>),
+        };
+        let (Some(low), Some(high)) = (bound(1, f32::NEG_INFINITY), bound(2, f32::INFINITY)) else {
+            let reason = "expected constant bounds; fold them into initializers first";
+            return Err(TransformError::refused("clip-bounds", &node.name, reason));
+        };
+        let quantizers: Vec<NodeId> = readers.into_iter().map(|(reader, _)| reader).collect();
+        let (mut low_implied, mut high_implied) = (true, true);
+        for &quantizer in &quantizers {
+            let (least, greatest) = end_codes(graph, quantizer, low, high)?;
+            low_implied &= least;
+            high_implied &= greatest;
+        }
+        let replacement = match (low_implied, high_implied) {
+            (true, true) => Replacement::Nothing,
+            (false, true) if low == 0.0 => Replacement::Relu,
+            _ => Replacement::Behind(node.inputs.clone()),
+        };
+        sites.push(Clip { node: id, sum, result: node.output, quantizers, replacement });
+    }
+    Ok(sites)
+}
+
+/// Whether a quantizer gives the bounds its least and its greatest code.
+fn end_codes(graph: &Graph, quantizer: NodeId, low: f32, high: f32) -> Result<(bool, bool), TransformError> {
+    let node = graph.node(quantizer);
+    let parameters = Parameters::of(graph, node)?;
+    let (Some((scale, zero_point)), Some((least, greatest))) =
+        (parameters.per_tensor(), parameters.dtype.integer_range())
+    else {
+        let reason = "expected one scale for the whole tensor; quantize activations per tensor";
+        return Err(TransformError::refused("clip-quantizer", &node.name, reason));
+    };
+    let code = |bound: f32| f64::from((bound / scale).round_ties_even()) + zero_point as f64;
+    Ok((code(low) <= least as f64, code(high) >= greatest as f64))
+}
+
+fn rewrite_clip(editor: &mut GraphEditor, site: &Clip, log: &mut RewriteLog) -> Result<(), TransformError> {
+    let name = editor.graph().node(site.node).name.clone();
+    match &site.replacement {
+        Replacement::Nothing => {
+            bypass(editor, site.result, site.sum)?;
+            log.changed(name, "Clip removed: its quantizers clip there");
+        }
+        Replacement::Relu => {
+            editor.replace_node(site.node, Op::Relu, [Some(site.sum)]);
+            log.changed(name, "Clip is Relu: its quantizers clip the upper end");
+        }
+        Replacement::Behind(operands) => {
+            bypass(editor, site.result, site.sum)?;
+            for &quantizer in &site.quantizers {
+                clip_codes(editor, quantizer, &name, operands.clone())?;
+            }
+            log.changed(name, "Clip moved behind the quantizer, to the codes");
+        }
+    }
+    Ok(())
+}
+
+/// Puts a `DequantizeLinear`, the `Clip` and the quantizer once more behind a quantizer.
+fn clip_codes(
+    editor: &mut GraphEditor,
+    quantizer: NodeId,
+    clip: &str,
+    mut operands: Vec<Option<ValueId>>,
+) -> Result<(), TransformError> {
+    let node = editor.graph().node(quantizer).clone();
+    let name = editor.graph().value(node.output).name.clone();
+    let readers: Vec<_> = editor.graph().consumers(node.output).collect();
+    let add = |editor: &mut GraphEditor, suffix: &str, op: Op, inputs: Vec<Option<ValueId>>| {
+        let name = editor.unique_name(&format!("{name}_{suffix}"));
+        editor.add_node(&name, op, inputs, &name)
+    };
+    let (scale, zero_point) = (node.input(1), node.input(2));
+    let dequantize = Op::DequantizeLinear { axis: 1 };
+    let floats = add(editor, "to_clip", dequantize, vec![Some(node.output), scale, zero_point])?;
+    operands[0] = Some(floats);
+    let clipped = add(editor, clip, Op::Clip, operands)?;
+    let codes = add(editor, "clipped", node.op.clone(), vec![Some(clipped), scale, zero_point])?;
+    for (reader, slot) in readers {
+        editor.set_input(reader, slot, Some(codes));
+    }
+    Ok(())
 }
 
 /// The output of a layer, and the quantizers behind it that clip it at zero.
@@ -84,7 +220,7 @@ fn find_sites(graph: &Graph) -> Result<Vec<ImpliedRelu>, TransformError> {
 
 /// Whether the operator's results can be negative although its network has a Relu behind it.
 const fn ends_in_sum(op: &Op) -> bool {
-    matches!(op, Op::Conv(_) | Op::Gemm(_) | Op::MatMul | Op::Add)
+    matches!(op, Op::Conv(_) | Op::Gemm(_) | Op::MatMul | Op::Add | Op::Sub)
 }
 
 fn rewrite_site(

@@ -71,7 +71,9 @@ use std::collections::HashSet;
 use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified, movement};
 
 use crate::edits::{rewrite_each, set_constant, set_constant_named};
-use crate::qdq::{DequantizedConstant, Layer, Parameters, is_layer, sinks, zero_point_scalar};
+use crate::qdq::{
+    DequantizedConstant, Layer, Parameters, is_layer, position_weights, sinks, zero_point_scalar,
+};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The greatest relative difference between a bias' scale and `i_scale * w_scale` that is put down
@@ -190,7 +192,8 @@ fn check_bias_scale(
     Ok(())
 }
 
-/// Follows a layer's result through Relus.
+/// Follows a layer's result through Relus, weights of positions, and data movement in front of the
+/// caller.
 fn outlet(graph: &Graph, layer: &Layer<'_>) -> Result<Outlet, TransformError> {
     let refused = |reason: String| {
         let reason = format!("expected an output that goes to quantizers, or to the caller, {reason}");
@@ -207,7 +210,14 @@ fn outlet(graph: &Graph, layer: &Layer<'_>) -> Result<Outlet, TransformError> {
             let node = graph.node(consumer);
             match node.op {
                 Op::Relu => open.push(node.output),
+                Op::Mul if position_weights(graph, node).is_some() => open.push(node.output),
                 Op::QuantizeLinear { .. } if slot == 0 => quantizers.push(consumer),
+                // Channels stay along axis 1 where they are all that there is.
+                Op::Flatten { axis: 1 } | Op::Squeeze | Op::Reshape { .. }
+                    if graph.value(node.output).ty.shape.get(1) == graph.value(value).ty.shape.get(1) =>
+                {
+                    open.push(node.output);
+                }
                 _ => return refused(format!("found {:?} ({}) reading it", node.name, node.op.name())),
             }
         }
@@ -521,7 +531,7 @@ mod tests {
         for rest in [
             "%s = Add(%y, %y)\nout %s",
             "%q = QuantizeLinear(%y, 4.0, 9u8)\nout %q, %y",
-            "%f = Flatten(%y)\n%q = QuantizeLinear(%f, 4.0, 9u8)\nout %q",
+            "%f = Transpose(%y) perm=[1,0]\n%q = QuantizeLinear(%f, 4.0, 9u8)\nout %q",
         ] {
             check_refused(&FoldOpScales, &layer("0.125", rest), "layer-output", "fc");
         }

@@ -74,8 +74,8 @@ use onnx2int_graph::{
 };
 
 use crate::edits::{set_constant, set_constant_named};
-use crate::qdq::{Layer, Parameters, is_layer, sinks, zero_point_scalar};
-use crate::{Executor, RewriteLog, Transform, TransformError};
+use crate::qdq::{Layer, Parameters, is_layer, position_weights, sinks, zero_point_scalar};
+use crate::{Executor, RewriteLog, Transform, TransformError, products, tables};
 
 /// The `integer-ops` transform; see the file's head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +89,7 @@ impl Transform for IntegerOps {
     fn rewrite(
         &self,
         graph: Verified<'_>,
-        _executor: &dyn Executor,
+        executor: &dyn Executor,
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
         let sites = find_sites(&graph)?;
@@ -110,7 +110,8 @@ impl Transform for IntegerOps {
                 None => rewriter.rewrite_reader(id, node, log)?,
             }
         }
-        Ok(rewriter.editor.finish()?)
+        let graph = tables::rewrite(rewriter.editor.finish()?, executor, log)?;
+        products::rewrite(&graph, log)
     }
 }
 
@@ -305,6 +306,15 @@ impl Rewriter<'_> {
                 self.editor.set_input(id, 0, Some(float));
                 log.changed(&node.name, "reads the accumulator through a Cast");
             }
+            Op::Mul if position_weights(self.graph, node).is_some() => {
+                self.weigh(id, node)?;
+                self.accumulators.insert(node.output);
+                log.changed(&node.name, "positions weighed in int32");
+            }
+            Op::Flatten { .. } | Op::Squeeze | Op::Reshape { .. } => {
+                self.retype(id);
+                self.accumulators.insert(node.output);
+            }
             Op::Mul => {
                 self.dequantize(id, node)?;
                 log.changed(&node.name, "Mul by the scale is DequantizeLinear now");
@@ -335,6 +345,16 @@ impl Rewriter<'_> {
             }
             self.editor.set_input(id, slot, integers);
         }
+        Ok(())
+    }
+
+    /// A Mul of an accumulator by a whole number for each position.
+    fn weigh(&mut self, id: NodeId, node: &Node) -> Result<(), TransformError> {
+        let (slot, weights) = position_weights(self.graph, node).expect("the caller asked");
+        let value = self.graph.operand(node, slot).expect("the weights were read");
+        let shape = value.ty.fixed_shape().expect("a constant has fixed extents");
+        let weights = Tensor::from_vec::<i32>(&shape, weights).expect("as many weights as before");
+        set_constant_named(&mut self.editor, id, slot, weights, &value.name)?;
         Ok(())
     }
 

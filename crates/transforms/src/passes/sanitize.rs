@@ -18,6 +18,10 @@
 //! Then `Softmax` or `LogSoftmax` before the graph output is dropped, with a quantize/dequantize
 //! pair behind it, and the output is named `logits`.
 //!
+//! At last operators are brought to few forms (`crates/transforms/src/forms`): a matrix product is a
+//! `Gemm`, an average a convolution of ones, an int8 activation a uint8 one, a float bias an int32
+//! one.
+//!
 //! ```text
 //! in      %x: f32[N,2,4,4], %w: f32[3,32]
 //! Before  %s: i64[4] = Shape(%x)
@@ -53,7 +57,7 @@ use onnx2int_graph::{
 };
 
 use crate::edits::{bypass, set_constant};
-use crate::{Executor, RewriteLog, Transform, TransformError};
+use crate::{Executor, RewriteLog, Transform, TransformError, forms};
 
 /// The `sanitize` transform; see the file's head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,7 +80,8 @@ impl Transform for Sanitize {
         log: &mut RewriteLog,
     ) -> Result<Graph, TransformError> {
         let folded = fold(graph, executor, log)?;
-        drop_softmax(folded, log)
+        let bare = drop_softmax(folded, log)?;
+        forms::of_quantized(bare, log)
     }
 }
 
@@ -366,12 +371,16 @@ mod tests {
             "in %x: f32[N,3]
              const %q: i8[3,2] = [1, 4, 2, 5, 3, 6]
              %d = DequantizeLinear(%q, 0.1, 0i8)
-             %y = MatMul(%x, %d)
+             %y = Gemm(%x, %d)
              out %y",
         );
         assert_eq!(
             sites,
-            ["t: Transpose folded into a constant", "q: QuantizeLinear folded into a constant"]
+            [
+                "t: Transpose folded into a constant",
+                "q: QuantizeLinear folded into a constant",
+                "y: MatMul by constant weights is Gemm",
+            ]
         );
     }
 

@@ -27,6 +27,34 @@
 //! `A * M + z` lies within the reported bound of a rounding boundary, or is an exact tie (the
 //! float quantizer rounds ties to even, this one up).
 //!
+//! The quantizer of a sum of two branches takes their bytes as they are; see
+//! [`crate::rescale::plan_sum`].
+//!
+//! ```text
+//! in      %a: u8[N,4], %b: u8[N,4]
+//! Before  %ad: f32[N,4] = DequantizeLinear(%a, 0.5, 0u8)
+//!         %bd: f32[N,4] = DequantizeLinear(%b, 0.25, 2u8)
+//!         %y: f32[N,4] = Add(%ad, %bd)
+//!         %q: u8[N,4] = QuantizeLinear(%y, 1.0, 1u8)
+//! After   %q_a_integer: i32[N,4] = Cast(%a) to=i32
+//!         const %q_a_mantissa: i32[] = 4194304
+//!         %q_a_multiply: i32[N,4] = Mul(%q_a_integer, %q_a_mantissa)
+//!         %q_b_integer: i32[N,4] = Cast(%b) to=i32
+//!         const %q_b_mantissa: i32[] = 2097152
+//!         %q_b_multiply: i32[N,4] = Mul(%q_b_integer, %q_b_mantissa)
+//!         %q_sum: i32[N,4] = Add(%q_a_multiply, %q_b_multiply)
+//!         const %q_offset: i32[] = 8388608
+//!         %q_round: i32[N,4] = Add(%q_sum, %q_offset)
+//!         const %q_least_dividend: i32[] = 0
+//!         %q_saturate_low: i32[N,4] = Max(%q_round, %q_least_dividend)
+//!         const %q_greatest_dividend: i32[] = 2147483647
+//!         %q_saturate_high: i32[N,4] = Min(%q_saturate_low, %q_greatest_dividend)
+//!         const %q_divisor: i32[] = 8388608
+//!         %q_shift: i32[N,4] = Div(%q_saturate_high, %q_divisor)
+//!         %q: u8[N,4] = Cast(%q_shift) to=u8
+//! out     %q
+//! ```
+//!
 //! Logits of several scales are brought to one; see [`crate::rescale::common_scale()`].
 //!
 //! Refuses: a quantizer whose operand is not a cast i32 accumulator, an i8 or per-channel zero
@@ -41,6 +69,7 @@ use onnx2int_graph::{
 use crate::rescale::{
     self, ChannelRescale, Factors, LogitRescale, MAX_MANTISSA_BITS, Rescale, RescaleRequest,
 };
+use crate::sums::QuantizedSum;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The pass of the command `scale-out`.
@@ -80,7 +109,12 @@ impl Transform for ScaleOut {
         let ranges = range::analyze(graph);
         let mut editor = GraphEditor::from(graph.graph().clone());
         for (id, node) in graph.nodes() {
-            if matches!(node.op, Op::QuantizeLinear { .. }) {
+            if !matches!(node.op, Op::QuantizeLinear { .. }) {
+                continue;
+            }
+            if let Some(sum) = QuantizedSum::before(graph.graph(), id, self.mantissa_bits)? {
+                sum.rewrite(&mut editor, log)?;
+            } else {
                 let quantizer = OutputQuantizer::find(graph.graph(), &ranges, id, node)?;
                 let rescale = quantizer.plan(self.mantissa_bits)?;
                 quantizer.rewrite(&rescale, &mut editor)?;

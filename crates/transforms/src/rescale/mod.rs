@@ -32,11 +32,13 @@
 
 mod common_scale;
 mod plan;
+mod sum;
 
 pub use common_scale::{
     CommonScale, CommonScaleError, Factors, LEAST_FACTOR_BITS, LogitRescale, common_scale,
 };
 pub use plan::{RescaleRequest, plan};
+pub use sum::{SumRequest, SumRescale, plan_sum};
 
 /// The widest multiplier, in bits.
 pub const MAX_MANTISSA_BITS: u32 = 23;

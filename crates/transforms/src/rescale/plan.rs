@@ -17,7 +17,7 @@ const LEAST_MULTIPLIER_BITS: u32 = 12;
 const WANTED_ERROR_BOUND: f64 = 1.0 / 8.0;
 
 /// Above this error bound a full-width rescale is refused.
-const MAX_ERROR_BOUND: f64 = 0.5;
+pub(super) const MAX_ERROR_BOUND: f64 = 0.5;
 
 /// What a layer asks for.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use onnx2int_graph::Stage;
 
-use crate::pipeline::{self, DATA_DIR};
+use crate::pipeline::{self, DATA_DIR, STEM};
 use crate::run::Run;
 
 /// A column of the matrix.
@@ -31,6 +31,34 @@ pub(crate) struct Cell {
     pub runtime: Runtime,
     /// The first so many test images.
     pub images: usize,
+}
+
+/// Where the models of the stages are, and where their traces go.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The folder of the models.
+    pub models: String,
+    /// What their file names begin with.
+    pub stem: String,
+    /// The folder of the traces.
+    pub traces: String,
+}
+
+impl Place {
+    /// That of a run of the pipeline.
+    pub(crate) fn of(run: Run) -> Self {
+        let dir = run.dir();
+        Self {
+            models: format!("{dir}/models"),
+            stem: STEM.to_owned(),
+            traces: format!("{dir}/conform/traces"),
+        }
+    }
+
+    /// The file of a stage.
+    pub(crate) fn model(&self, stage: Stage) -> String {
+        format!("{}/{}", self.models, stage.file_name(&self.stem))
+    }
 }
 
 impl Runtime {
@@ -152,34 +180,34 @@ impl Cell {
     }
 
     /// The header of its trace.
-    pub(crate) fn trace_path(self, run: Run) -> String {
-        format!("{}/conform/traces/{}.{}.json", run.dir(), self.stage.name(), self.runtime.name())
+    pub(crate) fn trace_path(self, place: &Place) -> String {
+        format!("{}/{}.{}.json", place.traces, self.stage.name(), self.runtime.name())
     }
 
     /// The header of the elements looked at where its trace differs, or of the interpreter's (`expected`).
-    pub(crate) fn values_path(self, run: Run, expected: bool) -> String {
+    pub(crate) fn values_path(self, place: &Place, expected: bool) -> String {
         let side = if expected { "expected" } else { "found" };
-        format!("{}/conform/traces/{side}.json", run.dir())
+        format!("{}/{side}.json", place.traces)
     }
 
     /// The arguments that trace its images, after the program or the script.
-    pub(crate) fn trace_arguments(self, run: Run) -> Vec<String> {
-        let mut arguments = self.arguments(run);
+    pub(crate) fn trace_arguments(self, place: &Place) -> Vec<String> {
+        let mut arguments = self.arguments(place);
         arguments.extend(pipeline::words(&["--images", &self.images.to_string()]));
-        arguments.extend(pipeline::words(&["--output", &self.trace_path(run)]));
+        arguments.extend(pipeline::words(&["--output", &self.trace_path(place)]));
         arguments
     }
 
     /// The arguments that write the elements of some tensors for some images.
     pub(crate) fn values_arguments(
         self,
-        run: Run,
+        place: &Place,
         expected: bool,
         tensors: &[&str],
         images: &[usize],
     ) -> Vec<String> {
-        let mut arguments = self.arguments(run);
-        arguments.extend(pipeline::words(&["--output", &self.values_path(run, expected)]));
+        let mut arguments = self.arguments(place);
+        arguments.extend(pipeline::words(&["--output", &self.values_path(place, expected)]));
         arguments.extend(pipeline::words(&["--dump"]));
         arguments.extend(pipeline::words(tensors));
         arguments.extend(pipeline::words(&["--image"]));
@@ -187,8 +215,8 @@ impl Cell {
         arguments
     }
 
-    fn arguments(self, run: Run) -> Vec<String> {
-        let model = pipeline::model_path(run, self.stage);
+    fn arguments(self, place: &Place) -> Vec<String> {
+        let model = place.model(self.stage);
         let mut arguments =
             pipeline::words(if self.runtime.is_ours() { &["trace"] } else { &["scripts/trace_onnx.py"] });
         arguments.extend(pipeline::words(&["--model", &model, "--runtime", self.runtime.name()]));
@@ -231,13 +259,13 @@ mod tests {
     fn the_commands_are_those_of_the_documentation() {
         let cell = Cell { stage: Stage::Folded, runtime: Runtime::Tract, images: 20 };
         assert_eq!(
-            cell.trace_arguments(Run::default()).join(" "),
+            cell.trace_arguments(&Place::of(Run::default())).join(" "),
             "trace --model reports/mnist/models/mnist_cnn_folded.onnx --runtime tract --data-dir data/mnist \
              --images 20 --output reports/mnist/conform/traces/folded.tract.json"
         );
         let cell = Cell { runtime: Runtime::OnnxRuntimePlain, ..cell };
         assert_eq!(
-            cell.values_arguments(Run::QUICK, false, &["a", "b"], &[3, 17]).join(" "),
+            cell.values_arguments(&Place::of(Run::QUICK), false, &["a", "b"], &[3, 17]).join(" "),
             "scripts/trace_onnx.py --model reports/mnist-quick/models/mnist_cnn_folded.onnx --runtime \
              onnxruntime-plain --data-dir data/mnist --output reports/mnist-quick/conform/traces/found.json \
              --dump a b --image 3 17"

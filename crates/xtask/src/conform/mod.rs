@@ -17,7 +17,6 @@ mod trace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, bail};
 use onnx2int_graph::Stage;
@@ -29,10 +28,13 @@ use crate::run::Run;
 use crate::runner::Runner;
 use crate::{atomic_file, cargo, python};
 
+use causes::Verdict;
 use compare::{Comparison, Differing};
 use matrix::Cell;
 use report::{Conformance, Outcome};
 use trace::{Tensor, Trace, Values};
+
+pub(crate) use matrix::{Place, Runtime};
 
 /// The bytes of elements that are looked at in one go, in each of two runtimes.
 const ELEMENT_BYTES: usize = 256 << 20;
@@ -80,7 +82,8 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
     let checks = stage_checks::check(&root, &python, options.run, &stages, &interrupt)?;
     let check_failures = stage_checks::failures(&checks, &stages);
 
-    let matrix = Matrix { root: root.clone(), tool, python, run: options.run, interrupt };
+    let place = Place::of(options.run);
+    let matrix = Matrix { root: root.clone(), tool, python, place, interrupt };
     let cells = matrix::cells(&stages, TEST_IMAGES, options.images);
     let conformance = Conformance::new(matrix.run(&cells)?, checks, check_failures);
     say(format_args!("\n{}", conformance.matrix()));
@@ -104,27 +107,41 @@ fn settings_of_last_run(root: &Path, run: Run) -> anyhow::Result<Settings> {
 }
 
 /// What runs the cells.
-struct Matrix {
-    root: PathBuf,
-    tool: PathBuf,
-    python: PathBuf,
-    run: Run,
-    interrupt: Interrupt,
+pub(crate) struct Matrix {
+    pub root: PathBuf,
+    pub tool: PathBuf,
+    pub python: PathBuf,
+    pub place: Place,
+    pub interrupt: Interrupt,
 }
 
 impl Matrix {
+    /// Whether runtimes give the interpreter's bits in one stage, in every inner integer tensor and in the outputs of
+    /// the first `images` test images; where one does not, why. The first is the interpreter itself.
+    pub(crate) fn same_bits(
+        &self,
+        stage: Stage,
+        others: &[Runtime],
+        images: usize,
+    ) -> anyhow::Result<Vec<(Runtime, Result<(), String>)>> {
+        let runtimes = [&[Runtime::Interpreter], others].concat();
+        let cells: Vec<Cell> = runtimes.iter().map(|&runtime| Cell { stage, runtime, images }).collect();
+        let outcomes = self.run(&cells)?;
+        Ok(outcomes.into_iter().map(|(cell, outcome)| (cell.runtime, equal(outcome))).collect())
+    }
+
     /// Runs every cell; the reference of a stage comes before what is compared with it.
     fn run(&self, cells: &[Cell]) -> anyhow::Result<Vec<(Cell, Outcome)>> {
         let mut outcomes = Vec::new();
         let mut reference: Option<(Cell, Trace)> = None;
         for (position, &cell) in cells.iter().enumerate() {
             say(format_args!("[{}/{}] {}, {} images", position + 1, cells.len(), cell.name(), cell.images));
-            if cell.runtime == matrix::Runtime::Interpreter {
+            if cell.runtime == Runtime::Interpreter {
                 reference = None;
             }
             let outcome = match (self.traced(cell)?, &reference) {
                 (Err(reason), _) => Outcome::Failed { reason },
-                (Ok(trace), None) if cell.runtime == matrix::Runtime::Interpreter => {
+                (Ok(trace), None) if cell.runtime == Runtime::Interpreter => {
                     let (version, tensors) =
                         (trace.header.runtime_version.clone(), trace.header.tensors.len());
                     reference = Some((cell, trace));
@@ -144,10 +161,10 @@ impl Matrix {
 
     /// The trace of a cell, or why its runtime gives none.
     fn traced(&self, cell: Cell) -> anyhow::Result<Result<Trace, String>> {
-        if let Err(reason) = self.execute(cell, &cell.trace_arguments(self.run))? {
+        if let Err(reason) = self.execute(cell, &cell.trace_arguments(&self.place))? {
             return Ok(Err(reason));
         }
-        let trace = Trace::read(&self.root.join(cell.trace_path(self.run)))?;
+        let trace = Trace::read(&self.root.join(cell.trace_path(&self.place)))?;
         if trace.header.runtime != cell.runtime.name() || trace.header.images != cell.images {
             bail!("asked for {}, found a trace of {}", cell.name(), trace.header.runtime);
         }
@@ -189,11 +206,11 @@ impl Matrix {
         for images in differing.images.chunks(at_once) {
             let mut values = Vec::new();
             for (expected, cell) in [(true, reference_cell), (false, cell)] {
-                let arguments = cell.values_arguments(self.run, expected, &names, images);
+                let arguments = cell.values_arguments(&self.place, expected, &names, images);
                 if let Err(reason) = self.execute(cell, &arguments)? {
                     bail!("{} did not write its elements again: {reason}", cell.name());
                 }
-                let path = self.root.join(cell.values_path(self.run, expected));
+                let path = self.root.join(cell.values_path(&self.place, expected));
                 values.push(Values::read(&path)?);
                 // Large, and of no use once they are counted.
                 fs::remove_file(path.with_extension("values.bin"))
@@ -208,22 +225,20 @@ impl Matrix {
     /// Runs the tool of a cell; what it complains of where it fails.
     fn execute(&self, cell: Cell, arguments: &[String]) -> anyhow::Result<Result<(), String>> {
         let program = if cell.runtime.is_ours() { &self.tool } else { &self.python };
-        const SHOWN: usize = 24;
-        let mut line = process::shell_line(&self.root, program, &arguments[..arguments.len().min(SHOWN)]);
-        if arguments.len() > SHOWN {
-            line.push_str(" ...");
-        }
-        say(format_args!("$ {line}"));
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(&self.root);
-        let finished = process::run_and_listen(&mut command, &self.interrupt)?;
-        if finished.status.success() {
-            return Ok(Ok(()));
-        }
-        const TOLD: usize = 5;
-        let complaint: Vec<&str> = finished.stderr.lines().collect();
-        let last = &complaint[complaint.len().saturating_sub(TOLD)..];
-        Ok(Err(format!("{} ({})", last.join("\n"), finished.status)))
+        process::attempt(&self.root, program, arguments, &self.interrupt)
+    }
+}
+
+/// Nothing where every bit is the interpreter's; a difference with a known cause is one.
+fn equal(outcome: Outcome) -> Result<(), String> {
+    match outcome {
+        Outcome::Reference { .. } => Ok(()),
+        Outcome::Failed { reason } => Err(reason),
+        Outcome::Compared { verdict, .. } => match verdict {
+            Verdict::Equal => Ok(()),
+            Verdict::Explained { causes } => Err(format!("other bits, by {}", causes.join(" and "))),
+            Verdict::Unexplained { reasons } => Err(reasons.join("; ")),
+        },
     }
 }
 
@@ -245,7 +260,8 @@ mod tests {
         let interrupt = Interrupt::default();
         // Neither the tool nor Python: `sh` finds no script called `trace`, `false` says nothing at all.
         let (tool, python) = (PathBuf::from("sh"), PathBuf::from("false"));
-        let matrix = Matrix { root: root.path().to_owned(), tool, python, run: Run::QUICK, interrupt };
+        let place = Place::of(Run::QUICK);
+        let matrix = Matrix { root: root.path().to_owned(), tool, python, place, interrupt };
         let cells = matrix::cells(&[Stage::ScaleOut], 10, None);
         let outcomes = matrix.run(&cells).unwrap();
         assert_eq!(outcomes.len(), cells.len());

@@ -1,6 +1,6 @@
 //! From options to a recipe.
 
-use onnx2int_graph::metadata::Normalization;
+use onnx2int_graph::metadata::ChannelNormalization;
 use onnx2int_training::{Architecture, Backend, Kernels, QuantizedTraining, Recipe, Schedule};
 
 use crate::arguments::{Network, RecipeOptions, TrainingBackend, TrainingKernels, TrainingSchedule};
@@ -48,7 +48,7 @@ pub(super) fn recipe(options: &RecipeOptions) -> anyhow::Result<Recipe> {
             None => base.quantization,
         },
         subset: options.subset.map_or(base.subset, |images| Some(images as usize)),
-        normalization: Normalization::new(
+        normalization: ChannelNormalization::new(
             options.mean.unwrap_or(base.normalization.mean),
             options.std.unwrap_or(base.normalization.std),
         )?,

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use onnx2int_certificate::LayerWitnesses;
+use onnx2int_dataset::npy;
 use onnx2int_graph::{Tensor, Verified, digest, range, verify};
 use onnx2int_transforms::Executor;
 use serde::Serialize;
 
 use crate::execution::Interpreter;
-use crate::{console, files, npy};
+use crate::{console, files};
 
 /// `witnesses.json`.
 #[derive(Serialize)]
@@ -105,8 +106,8 @@ fn write_layer(
         node: layer.node.clone(),
         scope: if layer.is_network { "network" } else { "layer" },
         model: write("onnx", &onnx2int_onnx_format::encode(graph))?,
-        input: write("input.npy", &npy::bytes(&layer.input))?,
-        expected: write("expected.npy", &npy::bytes(&Tensor::vector(expected)))?,
+        input: write("input.npy", &npy::encode(&layer.input))?,
+        expected: write("expected.npy", &npy::encode(&Tensor::vector(expected)))?,
         sums_sha256: digest::sha256(&sums.to_le_bytes()),
         sums_shape: sums.shape().to_vec(),
         lows: layer.range.bounds.iter().map(|bound| bound.0).collect(),

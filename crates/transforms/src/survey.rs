@@ -1,0 +1,204 @@
+//! Looks at a sanitized model as a whole and names every node that no pass will take, at once.
+//!
+//! The passes refuse the first node that they cannot rewrite. Someone who brings a network wants to
+//! know all of them before anything is done.
+
+use onnx2int_graph::pointwise::{self, Cone};
+use onnx2int_graph::{DType, Graph, Node, NodeId, Op, ValueId, movement};
+
+use crate::TransformError;
+use crate::qdq::{Layer, is_layer, position_weights};
+use crate::transform::UnsupportedNode;
+
+/// Every node of a sanitized model that has no integer form.
+///
+/// # Errors
+/// [`TransformError::Unsupported`] lists all of them, each with the reason and the way out.
+pub fn survey(graph: &Graph) -> Result<(), TransformError> {
+    let mut nodes = Vec::new();
+    for (id, node) in graph.nodes() {
+        if let Err(reason) = judge(graph, id, node) {
+            nodes.push(UnsupportedNode { node: node.name.clone(), op: node.op.name(), reason });
+        }
+    }
+    match nodes.is_empty() {
+        true => Ok(()),
+        false => Err(TransformError::Unsupported { nodes }),
+    }
+}
+
+fn judge(graph: &Graph, id: NodeId, node: &Node) -> Result<(), String> {
+    if graph.value(node.output).ty.dtype != DType::F32 || pointwise::is_known(graph, node.output) {
+        return Ok(());
+    }
+    match &node.op {
+        op if is_layer(op) => Layer::at(graph, id).map(|_| ()).map_err(|error| match error {
+            TransformError::Refused { reason, .. } => reason,
+            other => other.to_string(),
+        }),
+        op if op.moves_data() => Ok(()),
+        Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => Ok(()),
+        Op::Pad => match node.input(2).is_none_or(|value| {
+            pointwise::known_tensor(graph, value).and_then(|tensor| tensor.as_single::<f32>()) == Some(0.0)
+        }) {
+            true => Ok(()),
+            false => {
+                Err("codes are padded with the code of 0, which is no other number's; pad with 0".to_owned())
+            }
+        },
+        op if pointwise::is_pointwise(op) => judge_pointwise(graph, node),
+        Op::MatMul => Err("a product of two values that are computed; only one with constant weights and a \
+                           matrix has an integer form"
+            .to_owned()),
+        Op::Softmax { .. } | Op::LogSoftmax { .. } => {
+            Err("only a last softmax can be dropped, since it keeps the order of the classes".to_owned())
+        }
+        Op::ReduceMean { .. } => {
+            Err("only a mean over all spatial axes is an average; split it into such".to_owned())
+        }
+        Op::Cast { .. } => Err("a change of type within the network; export without it".to_owned()),
+        _ => Err("no integer form".to_owned()),
+    }
+}
+
+/// A function of one quantized value, a sum of two, or a Relu or Clip behind a layer or a sum.
+fn judge_pointwise(graph: &Graph, node: &Node) -> Result<(), String> {
+    if position_weights(graph, node).is_some() {
+        return Ok(());
+    }
+    let from_sum = |value: ValueId| {
+        graph.producer(value).is_some_and(|(_, node)| {
+            is_layer(&node.op)
+                || is_sum_of_two(graph, node)
+                || is_product_of_two(graph, node)
+                || position_weights(graph, node).is_some()
+        })
+    };
+    if let (Op::Relu | Op::Clip, Some(operand)) = (&node.op, node.input(0))
+        && from_sum(operand)
+    {
+        return Ok(());
+    }
+    if is_sum_of_two(graph, node) || is_product_of_two(graph, node) {
+        return Ok(());
+    }
+    let Cone { leaves, .. } = pointwise::cone(graph, node.output, |value| {
+        let of_two = |node| is_sum_of_two(graph, node) || is_product_of_two(graph, node);
+        graph.producer(value).is_some_and(|(_, node)| of_two(node))
+    });
+    match leaves.as_slice() {
+        &[leaf] if is_dequantized(graph, leaf) => judge_readers(graph, node),
+        &[leaf] => Err(format!(
+            "it computes with {:?}, which is not quantized; quantize the tensor in front of it",
+            graph.value(leaf).name
+        )),
+        leaves => Err(format!(
+            "it computes with {} values of the network; only Add, Sub and Mul of two quantized values have an integer form",
+            leaves.len()
+        )),
+    }
+}
+
+/// What reads a function of codes must quantize it, or be part of the function.
+fn judge_readers(graph: &Graph, node: &Node) -> Result<(), String> {
+    if graph.outputs().contains(&node.output) {
+        return Err("its result is an output of the model and not quantized; quantize it, or end the model \
+                    before it"
+            .to_owned());
+    }
+    let stranger = graph.consumers(node.output).map(|(id, _)| graph.node(id)).find(|reader| {
+        !matches!(reader.op, Op::QuantizeLinear { .. })
+            && !pointwise::is_pointwise(&reader.op)
+            && !reader.op.moves_data()
+    });
+    match stranger {
+        Some(reader) => {
+            Err(format!("its result goes to {:?} ({}) and is not quantized", reader.name, reader.op.name()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_sum_of_two(graph: &Graph, node: &Node) -> bool {
+    matches!(node.op, Op::Add | Op::Sub) && takes_two(graph, node)
+}
+
+fn is_product_of_two(graph: &Graph, node: &Node) -> bool {
+    matches!(node.op, Op::Mul) && takes_two(graph, node)
+}
+
+fn takes_two(graph: &Graph, node: &Node) -> bool {
+    (0..2).all(|slot| node.input(slot).is_some_and(|value| is_dequantized(graph, value)))
+        && node.input(0) != node.input(1)
+}
+
+/// Whether a value comes from dequantized codes that are computed, through movement.
+fn is_dequantized(graph: &Graph, value: ValueId) -> bool {
+    let origins = movement::origins(graph, value);
+    origins.into_iter().all(|origin| {
+        graph.producer(origin).is_some_and(|(_, node)| {
+            matches!(node.op, Op::DequantizeLinear { .. } | Op::Pad) && !pointwise::is_known(graph, origin)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::survey;
+    use crate::TransformError;
+    use crate::testing::parse;
+
+    #[test]
+    fn all_nodes_without_an_integer_form_are_named_at_once() {
+        let graph = parse(
+            "in %x: f32[N,2]
+             const %w: i8[2,2] = [1, 2, 3, 4]
+             %xq = QuantizeLinear(%x, 0.5, 3u8)
+             %xd = DequantizeLinear(%xq, 0.5, 3u8)
+             %wd = DequantizeLinear(%w, 0.25, 0i8)
+             %y = Gemm(%xd, %wd) @fc
+             %a = Tanh(%y)
+             %aq = QuantizeLinear(%a, 0.5, 3u8)
+             %ad = DequantizeLinear(%aq, 0.5, 3u8)
+             %p = Div(%ad, %xd)
+             %pq = QuantizeLinear(%p, 0.5, 3u8)
+             %pd = DequantizeLinear(%pq, 0.5, 3u8)
+             %s = Softmax(%pd) axis=-1
+             %t = Add(%pd, %ad)
+             %tq = QuantizeLinear(%t, 0.5, 3u8)
+             %td = DequantizeLinear(%tq, 0.5, 3u8)
+             %o = Sigmoid(%td)
+             out %s, %o",
+        );
+        let error = survey(&graph).unwrap_err();
+        let TransformError::Unsupported { nodes } = &error else { panic!("{error}") };
+        let named: Vec<(&str, &str)> = nodes.iter().map(|node| (node.node.as_str(), node.op)).collect();
+        assert_eq!(named, [("a", "Tanh"), ("p", "Div"), ("s", "Softmax"), ("o", "Sigmoid")]);
+        assert!(error.to_string().contains("\"y\", which is not quantized"), "{error}");
+    }
+
+    #[test]
+    fn what_has_an_integer_form_passes() {
+        let graph = parse(
+            "in %x: f32[N,2]
+             const %w: i8[2,2] = [1, 2, 3, 4]
+             %xq = QuantizeLinear(%x, 0.5, 3u8)
+             %xd = DequantizeLinear(%xq, 0.5, 3u8)
+             %wd = DequantizeLinear(%w, 0.25, 0i8)
+             %y = Gemm(%xd, %wd) @fc
+             %r = Clip(%y, 0.0, 6.0)
+             %rq = QuantizeLinear(%r, 0.5, 3u8)
+             %rd = DequantizeLinear(%rq, 0.5, 3u8)
+             %h = HardSigmoid(%rd)
+             %m = Mul(%h, %rd)
+             %mq = QuantizeLinear(%m, 0.5, 3u8)
+             %md = DequantizeLinear(%mq, 0.5, 3u8)
+             %t = Sub(%md, %rd)
+             %u = Relu(%t)
+             %uq = QuantizeLinear(%u, 0.5, 3u8)
+             %ud = DequantizeLinear(%uq, 0.5, 3u8)
+             out %ud",
+        );
+        survey(&graph).unwrap();
+    }
+}

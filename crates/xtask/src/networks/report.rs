@@ -1,0 +1,244 @@
+//! What came of all networks, as data and as Markdown. Nothing in it differs between two runs on the same files.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Extent;
+use super::results::{Count, LARGEST_DIFFERENCE, LEAST_AGREEMENT, NetworkResult, Row};
+
+const SCHEMA: &str = "onnx2int-networks/1";
+
+/// Every network, judged.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    schema: &'static str,
+    pub ok: bool,
+    /// The test images scored, and those of which every inner tensor is compared: the first so many.
+    images_scored: usize,
+    images_traced: usize,
+    /// Wanted of scale_out against its quantized stage, of 1000 images each.
+    least_agreement_of_1000: usize,
+    largest_difference_of_1000: usize,
+    networks: Vec<NetworkResult>,
+    /// Everything that was refused or missed a bar.
+    pub failures: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(extent: Extent, networks: Vec<NetworkResult>) -> Self {
+        let of_network =
+            |network: &NetworkResult| [network.failures.clone(), of_rows(&network.rows)].concat();
+        let failures: Vec<String> = networks.iter().flat_map(of_network).collect();
+        Self {
+            schema: SCHEMA,
+            ok: failures.is_empty(),
+            images_scored: extent.scored,
+            images_traced: extent.traced,
+            least_agreement_of_1000: LEAST_AGREEMENT,
+            largest_difference_of_1000: LARGEST_DIFFERENCE,
+            networks,
+            failures,
+        }
+    }
+
+    /// The report to read.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::from("# Networks\n\n");
+        text.push_str(match self.ok {
+            true => "Every network becomes integers, and every bar is reached.\n",
+            false => "**Something was refused or missed a bar; see the end.**\n",
+        });
+        let _ = write!(
+            text,
+            "`cargo xtask networks` made this of the files in data/networks: each float network quantized by us, and each \
+             file that ONNX Runtime's quantizer made of it.\n\n\
+             ## To integers\n\n{}\n\
+             Accuracies are of {} test images.\n\
+             Difference and agreement are those of scale_out with the quantized stage, in the runtime where they are \
+             worse; wanted are at most {:.2} percentage points and at least {:.1} % of the images with the same class.\n\
+             ONNX Runtime is asked for exact 8-bit products in quantized stages.\n\
+             Certificate: the rules of the last stage hold, and code that shares nothing with ours computed every bound \
+             anew.\n\
+             Bits: every inner integer tensor of {} images is the same in the interpreter, tract, and ONNX Runtime with \
+             and without optimizations, and so are the raw outputs of {} images in the last three.\n\n\
+             ## Our quantizer and ONNX Runtime's\n\n{}\n\
+             Both with one weight scale a channel, u8 activations, i8 weights and min-max ranges of the same 1000 training \
+             images; both scored in ONNX Runtime.\n\
+             Ours must get at least as many images right.\n",
+            self.table(),
+            self.images_scored,
+            self.largest_difference_of_1000 as f64 / 10.0,
+            self.least_agreement_of_1000 as f64 / 10.0,
+            self.images_traced,
+            self.images_scored,
+            self.quantizers()
+        );
+        if !self.failures.is_empty() {
+            text.push_str("\n## What is missed\n\n");
+        }
+        for failure in self.brief_failures() {
+            let _ = writeln!(text, "- {}", failure.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+        text
+    }
+
+    /// What is wrong, in a few short lines each; the JSON has all of it.
+    pub(crate) fn brief_failures(&self) -> Vec<String> {
+        self.failures.iter().map(|failure| brief(failure)).collect()
+    }
+
+    /// A line for each quantized file.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::from(
+            "| network | quantized by | float | QDQ, ONNX Runtime | QDQ, tract | scale_out | difference | agreement | certificate | bits |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
+        );
+        for network in &self.networks {
+            for row in &network.rows {
+                let difference = row.difference().map(|points| format!("{points:+.2}"));
+                let agreement = row
+                    .agreement()
+                    .map(|images| format!("{:.2} %", 100.0 * images as f64 / self.images_scored as f64));
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                    network.name,
+                    row.quantized_by,
+                    accuracy(network.float),
+                    accuracy(row.quantized_onnxruntime),
+                    accuracy(row.quantized_tract),
+                    accuracy(row.scale_out),
+                    difference.unwrap_or_else(nothing),
+                    agreement.unwrap_or_else(nothing),
+                    verdict(row.scale_out.map(|_| row.certified), "holds", "**fails**"),
+                    verdict(same_bits(row), "equal", "**differ**"),
+                );
+            }
+        }
+        text
+    }
+
+    fn quantizers(&self) -> String {
+        let mut text = String::from(
+            "| network | ours | ONNX Runtime's | only ours right | only theirs right |\n|---|---|---|---|---|\n",
+        );
+        for network in &self.networks {
+            let Some(compared) = network.quantizers else {
+                let _ = writeln!(text, "| {} | - | - | - | - |", network.name);
+                continue;
+            };
+            let of = |correct| accuracy(Some(Count { correct, images: compared.images }));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} |",
+                network.name,
+                of(compared.ours),
+                of(compared.theirs),
+                compared.only_ours,
+                compared.only_theirs
+            );
+        }
+        text
+    }
+}
+
+fn of_rows(rows: &[Row]) -> Vec<String> {
+    rows.iter().flat_map(|row| row.failures.clone()).collect()
+}
+
+/// The first lines of a message, and the beginning of each: a refusal names every node of a file.
+fn brief(message: &str) -> String {
+    const LINES: usize = 4;
+    const CHARACTERS: usize = 160;
+    let cut = |line: &str| {
+        let short: String = line.chars().take(CHARACTERS).collect();
+        if short.len() < line.len() { short + "..." } else { short }
+    };
+    let lines = message.lines().count();
+    let mut told: Vec<String> = message.lines().take(LINES).map(cut).collect();
+    if lines > LINES {
+        told.push(format!("... and {} more lines", lines - LINES));
+    }
+    told.join("\n")
+}
+
+/// Whether all runtimes agree, where that could be asked.
+fn same_bits(row: &Row) -> Option<bool> {
+    Some(row.bits.as_ref()?.are_equal() && row.outputs_equal?)
+}
+
+fn accuracy(count: Option<Count>) -> String {
+    count.map_or_else(nothing, |count| format!("{:.2} %", count.accuracy()))
+}
+
+fn verdict(holds: Option<bool>, yes: &str, no: &str) -> String {
+    holds.map_or_else(nothing, |holds| if holds { yes } else { no }.to_owned())
+}
+
+fn nothing() -> String {
+    "-".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::tests::{good, score};
+    use super::super::results::{Bits, Findings, Quantizers};
+    use super::*;
+    use crate::conform::Runtime;
+
+    const EXTENT: Extent = Extent { scored: 1_000, traced: 100 };
+
+    fn report(findings: Findings) -> Report {
+        let row = Row::new("net", "onnx2int", findings);
+        let float = Some(Count { correct: 995, images: 1_000 });
+        let quantizers = Quantizers::compare(&score("ort", &[0, 0]), &score("ort", &[0, 1])).unwrap();
+        let network = NetworkResult::new("net".to_owned(), float, Some(quantizers), vec![row], vec![]);
+        Report::new(EXTENT, vec![network])
+    }
+
+    #[test]
+    fn a_row_says_everything_that_was_found() {
+        let report = report(good());
+        assert!(report.ok);
+        let text = report.markdown();
+        let row =
+            "| net | onnx2int | 99.50 % | 99.00 % | 99.00 % | 99.00 % | +0.00 | 100.00 % | holds | equal |";
+        assert!(text.contains(row), "{text}");
+        assert!(text.contains("| net | 100.00 % | 50.00 % | 1 | 0 |"), "{text}");
+        assert!(text.contains("at most 0.10 percentage points and at least 99.8 %"), "{text}");
+        assert!(!text.contains("What is missed"), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_leaves_a_row_of_dashes_and_a_failure() {
+        let report = report(Findings::default());
+        let text = report.markdown();
+        assert!(text.contains("| net | onnx2int | 99.50 % | - | - | - | - | - | - | - |"), "{text}");
+        // Nothing was refused here, so nothing is missed either; a refusal is.
+        assert!(report.ok);
+        let refused =
+            Report { failures: vec!["net.ort.lower: no\n  such operator".to_owned()], ok: false, ..report };
+        assert!(refused.markdown().contains("\n- net.ort.lower: no such operator\n"));
+    }
+
+    #[test]
+    fn a_long_refusal_is_told_in_brief_and_kept_in_whole() {
+        let long = format!("net.ort.lower: {}\nb\nc\nd\ne\nf", "a".repeat(200));
+        let report = Report { failures: vec![long.clone()], ..report(good()) };
+        let [told] = <[String; 1]>::try_from(report.brief_failures()).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!((lines[0].len(), &lines[1..]), (163, ["b", "c", "d", "... and 2 more lines"].as_slice()));
+        assert!(serde_json::to_string(&report).unwrap().contains(&"a".repeat(200)));
+    }
+
+    #[test]
+    fn what_fails_stands_out() {
+        let mut findings = good();
+        findings.certified = false;
+        findings.bits = Some(Bits::new(100, vec![(Runtime::Tract, Err("other bits".to_owned()))]));
+        let text = report(findings).markdown();
+        assert!(text.contains("| **fails** | **differ** |"), "{text}");
+        assert!(text.contains("- net.onnx2int: scale_out in tract: other bits"), "{text}");
+    }
+}
