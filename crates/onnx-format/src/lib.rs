@@ -6,10 +6,12 @@
 //! [`decode`] reads models of ir_version 3 and later whose default operator set is one of
 //! [`ACCEPTED_OPSETS`]. None of the operators of [`Op`](onnx2int_graph::Op) changed its meaning
 //! from 13 on: newer versions only added element types and attributes whose defaults are the
-//! older behavior, so that one reading serves all of them. A table says for each operator from
-//! which operator set on it is read, and up to which its changes were compared. What cannot be
-//! represented is refused, with every node at fault named in one [`DecodeError`]; nothing is
-//! skipped.
+//! older behavior, and turned attributes into operands. Older forms are read as what they are now.
+//! A table says for each operator from which operator set on it is read, and up to which its changes
+//! were compared. The operators of quantized tensors (`QLinearConv`, and those of the domain
+//! `com.microsoft` that ONNX Runtime's quantizer writes) are read as the float operator between
+//! `DequantizeLinear` and `QuantizeLinear`. What cannot be represented is refused, with every node at
+//! fault named in one [`DecodeError`]; nothing is skipped.
 //!
 //! [`encode`] writes one operator set, [`OPSET`](onnx2int_graph::OPSET), and the same bytes for
 //! the same graph.

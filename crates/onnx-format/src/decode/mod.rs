@@ -29,9 +29,9 @@ use types::{Symbols, check_declared, input_type};
 
 /// The versions of ONNX's default operator set that [`decode`] reads.
 ///
-/// From 13 on every operator of [`Op`](onnx2int_graph::Op) is read. Before, those are whose form and
-/// meaning was the same already; others are refused by name. Newer sets than the last one may
-/// change any operator, and are refused until someone has compared them.
+/// From 13 on every operator of [`Op`](onnx2int_graph::Op) that the set has is read. Before, those are
+/// whose meaning was the same already, whatever their form; others are refused by name. Newer sets
+/// than the last one may change any operator, and are refused until someone has compared them.
 pub const ACCEPTED_OPSETS: RangeInclusive<i64> = 7..=28;
 
 /// From 3 on a model says which operator sets it uses. The upper end only tells a model from
@@ -49,7 +49,9 @@ const UNNAMED_GRAPH: &str = "main_graph";
 ///
 /// Nodes without a name are named `<op type>_<output name>`; a second node of one name gets a
 /// number. Extents without a name get one. `auto_pad` becomes explicit pads. `Constant` nodes
-/// stay nodes. Declared types of inner values and outputs are checked against the inferred ones.
+/// stay nodes. A node of an older set's form, or of ONNX Runtime's QLinear operators, becomes the nodes
+/// that say the same now: their inner values are called `<operand>_dequantized`, `<output>_float` and the
+/// like, and make way for names of the file. Declared types of inner values and outputs are checked against the inferred ones.
 ///
 /// # Errors
 /// [`DecodeError`]; all parts that cannot be read are named at once. No bytes make it panic, and

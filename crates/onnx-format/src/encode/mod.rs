@@ -22,7 +22,7 @@ const IR_VERSION: i64 = 10;
 /// Writes a graph as an ONNX model of operator set [`OPSET`].
 ///
 /// Initializers are raw data; every inner value has its type, symbolic extents included; every
-/// attribute is written, whether or not it has its default. The same graph gives the same bytes.
+/// attribute that has a part in a node's meaning is written, whether or not it has its default. The same graph gives the same bytes.
 pub fn encode(graph: Verified<'_>) -> Vec<u8> {
     let graph = graph.graph();
     // Protobuf's fields may come in any order. Metadata first leaves the operator set last, without
