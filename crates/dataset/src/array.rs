@@ -100,30 +100,21 @@ pub(crate) fn start(path: &Path) -> Result<Vec<u8>, DatasetError> {
     Ok(start)
 }
 
-/// Reads the images of a file; of an archive with one array of labels beside the images, these too.
+/// Reads the images of a file; of an archive with one array of as many labels beside the images,
+/// these too.
 pub(crate) fn images(
     location: &Location,
     kind: ArrayFile,
     wanted: WantedShape,
 ) -> Result<Images, DatasetError> {
     let path = &location.path;
-    let tensor = tensor(location, kind, Purpose::Images)?;
+    let (shape, pixels) = arranged(path, tensor(location, kind, Purpose::Images)?, wanted)?;
     let mut labels = None;
     if kind == ArrayFile::Npz && location.array.is_none() {
-        let mut archive = Npz::open(path)?;
-        // Of several nobody said which.
-        if archive.candidates(Purpose::Labels)? == 1 {
-            labels = Some(labels_of(path, &archive.array(None, Purpose::Labels)?)?);
-        }
+        let found = Npz::open(path)?.labels_of(pixels.len() / shape.bytes())?;
+        labels = found.map(|found| labels_of(path, &found)).transpose()?;
     }
-    let (shape, pixels) = arranged(path, tensor, wanted)?;
-    let images = pixels.len() / shape.bytes();
-    match labels {
-        Some(labels) if labels.len() != images => {
-            Err(DatasetError::LabelCount { path: path.clone(), labels: labels.len(), images })
-        }
-        labels => Images::of_shape(shape, pixels, labels),
-    }
+    Images::of_shape(shape, pixels, labels)
 }
 
 /// Reads the labels of a file.

@@ -68,13 +68,25 @@ impl<'p> Npz<'p> {
                 arrays: if entries.is_empty() { " no array".to_owned() } else { listed.collect() },
             });
         };
-        let bytes = self.bytes(&entry.name, u64::MAX)?;
-        npy::decode(&bytes).map_err(|source| DatasetError::Npy { path: self.path.join(&entry.name), source })
+        self.read(&entry.name)
     }
 
-    /// How many arrays can serve a purpose.
-    pub(crate) fn candidates(&mut self, purpose: Purpose) -> Result<usize, DatasetError> {
-        Ok(self.entries()?.iter().filter(|entry| purpose.is_served_by(&entry.header)).count())
+    fn read(&mut self, name: &str) -> Result<Tensor, DatasetError> {
+        let bytes = self.bytes(name, u64::MAX)?;
+        npy::decode(&bytes).map_err(|source| DatasetError::Npy { path: self.path.join(name), source })
+    }
+
+    /// The labels of so many images, where one array and no other can be these.
+    pub(crate) fn labels_of(&mut self, images: usize) -> Result<Option<Tensor>, DatasetError> {
+        let entries = self.entries()?;
+        let suits =
+            |entry: &&Entry| Purpose::Labels.is_served_by(&entry.header) && entry.header.shape[0] == images;
+        let found: Vec<&Entry> = entries.iter().filter(suits).collect();
+        match found.as_slice() {
+            [entry] => self.read(&entry.name).map(Some),
+            // Of several nobody said which.
+            _ => Ok(None),
+        }
     }
 
     /// All arrays, in the order of their names; other files in the archive are none.

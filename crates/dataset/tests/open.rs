@@ -141,8 +141,11 @@ fn archives_are_read_by_name_or_where_one_array_suits() {
     let source = open(&named, &gray()).unwrap();
     assert_eq!((shades(source.as_ref()), source.labels()), (vec![1; 3], None));
 
+    // Other numbers are no labels of these images, unless the user says so.
     archive(&path, &[("x", images(2, 5)), ("y", labels(3))], stored);
-    assert!(refusal(&path, &gray()).contains("has 3 labels for 2 images"));
+    assert_eq!(open(&path, &gray()).unwrap().labels(), None);
+    let options = OpenOptions { labels: Some(path.clone()), ..gray() };
+    assert!(refusal(&path, &options).contains("has 3 labels for 2 images"));
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     assert!(refusal(&path, &gray()).contains("is not an intact .npz archive"));

@@ -49,6 +49,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("tract-onnx", &["runtimes"]),
     ("prost", &["onnx-format"]),
     ("mnist", &["dataset"]),
+    ("image", &["dataset"]),
+    ("zip", &["dataset"]),
     ("clap", &["cli", "xtask", "torture"]),
     ("anyhow", &["cli", "xtask", "torture"]),
 ];
