@@ -16,7 +16,8 @@ const LARGE: u64 = 1_000_000_000;
 
 pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     let model = files::read_model(&arguments.model)?;
-    if let Some(found) = crate::execution::stage(&model.graph)
+    let quantized = transform::with_preprocessing(&model.graph, &arguments.options)?;
+    if let Some(found) = execution::stage(&quantized)
         && found != Stage::Quantized
     {
         bail!(
@@ -31,7 +32,6 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     files::check_writable(&path(Stage::ScaleOut))?;
     let mut made = Vec::new();
     let interpreter = Interpreter::new(arguments.threads.count());
-    let quantized = transform::with_preprocessing(&model.graph, &arguments.options)?;
     let whole = execution::probe(&quantized);
     // A large network is compared once, from end to end.
     let at_once = multiply_adds(&quantized) > LARGE;

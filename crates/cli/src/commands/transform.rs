@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use onnx2int_graph::metadata::Normalization;
-use onnx2int_graph::{Graph, GraphEditor, Stage, verify_stage};
+use onnx2int_graph::metadata::{self, Normalization};
+use onnx2int_graph::{Graph, GraphEditor, Op, Stage, verify_stage};
 use onnx2int_transforms::passes::{EncodeWeights, Encoding};
 use onnx2int_transforms::{Applied, Options, Probe, Record, apply, transform_for};
 
@@ -68,9 +68,18 @@ pub(crate) fn step(
     Ok(apply(transform.as_ref(), graph, interpreter, probe)?)
 }
 
-/// The graph with the preprocessing that the user tells in its metadata.
+/// The graph with what the user tells of its preprocessing in its metadata.
+///
+/// Quantizers of others keep the metadata of the float model that they were given: what that says of
+/// the stage is dropped where there are quantizers.
 pub(crate) fn with_preprocessing(graph: &Graph, options: &TransformOptions) -> anyhow::Result<Graph> {
     let Preprocessing { mean, std } = &options.preprocessing;
+    let quantized = graph.nodes().any(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. }));
+    if quantized && execution::stage(graph) == Some(Stage::Float) {
+        let mut editor = GraphEditor::from(graph.clone());
+        editor.remove_metadata(metadata::STAGE);
+        return with_preprocessing(&editor.finish()?, options);
+    }
     if mean.is_empty() && std.is_empty() {
         return Ok(graph.clone());
     }

@@ -22,14 +22,21 @@ pub(super) fn attributes(graph: &Graph, node: &Node) -> Vec<AttributeProto> {
             pads(&attributes.pads),
             ints("strides", &attributes.strides),
         ],
-        Op::AveragePool(attributes) => vec![
-            int("ceil_mode", attributes.ceil_mode.into()),
-            int("count_include_pad", attributes.count_include_pad.into()),
-            ints("dilations", &attributes.dilations),
-            ints("kernel_shape", &attributes.kernel_shape),
-            pads(&attributes.pads),
-            ints("strides", &attributes.strides),
-        ],
+        Op::AveragePool(attributes) => {
+            // ONNX Runtime hands attributes on to its QLinearAveragePool, which knows no dilations.
+            let dilated = attributes.dilations.iter().any(|&dilation| dilation != 1);
+            let dilations = dilated.then(|| ints("dilations", &attributes.dilations));
+            let first = [
+                int("ceil_mode", attributes.ceil_mode.into()),
+                int("count_include_pad", attributes.count_include_pad.into()),
+            ];
+            let last = [
+                ints("kernel_shape", &attributes.kernel_shape),
+                pads(&attributes.pads),
+                ints("strides", &attributes.strides),
+            ];
+            first.into_iter().chain(dilations).chain(last).collect()
+        }
         Op::ReduceMean { keepdims } => {
             vec![int("keepdims", (*keepdims).into()), int("noop_with_empty_axes", 0)]
         }
