@@ -14,6 +14,8 @@ use crate::images::images;
 use crate::noise::Noise;
 use crate::refusal::{self, Refusal};
 use crate::rescales::{self, Quantizer};
+use crate::sums::Sum;
+use crate::{sanitized, tables};
 
 /// What became of a network in which nothing is wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +26,11 @@ pub enum Outcome {
         rescales: usize,
         /// Those of them with a pre-shift.
         pre_shifted: usize,
-        /// The largest error bound of a rescale, in output units.
+        /// Functions of one byte that are tables now.
+        tables: usize,
+        /// Sums of two branches that are fixed-point arithmetic now.
+        sums: usize,
+        /// The largest error bound of a rescale or a sum, in output units.
         error_bound: f64,
     },
     /// A transform, or the verifier behind it, refused it by name, and had to.
@@ -36,7 +42,10 @@ pub enum Outcome {
 /// - every stage keeps its rules, and survives a round trip through text and through ONNX bytes;
 /// - no integer leaves its type and none its proven range, on extreme and random images, in the
 ///   integer stages;
-/// - the stages up to pruned give the same bits;
+/// - the stages up to pruned give the same bits; an average, which the first of them rewrites, gives
+///   the same but for float rounding, and a float bias is rounded to the units of its layer;
+/// - each function of one byte is its table, for every code and channel;
+/// - each sum of two branches is within its reported bound of exact arithmetic, for every two bytes;
 /// - each layer of the integer graph gives what the QDQ graph's layer gives for the same bytes;
 /// - each rescale is within its reported bound of exact arithmetic, all over the range of its
 ///   accumulator, and the reported bound is within the one that the design states;
@@ -101,12 +110,17 @@ impl Lowered {
     }
 
     fn check(&self, images: &[Tensor]) -> Result<Outcome, Fault> {
-        let normalization = Normalization::of(self.at(Stage::Quantized)).unwrap_or_default();
+        let quantized = sanitized::with_rounded_biases(self.at(Stage::Quantized))?;
+        let normalization = Normalization::of(&quantized).unwrap_or_default();
         for (stage, graph) in &self.stages {
             round_trips(*stage, graph)?;
         }
         for image in images {
-            same_bits(&self.stages, image, &normalization)?;
+            self.same_bits(&quantized, image, &normalization)?;
+            let image = normalized(image, &normalization);
+            sanitized::check(&quantized, self.at(Stage::Sanitized), &image, &mut Noise::new(2))?;
+        }
+        for image in images {
             within_ranges(self.at(Stage::Integer), Stage::Integer, image)?;
             within_ranges(self.at(Stage::ScaleOut), Stage::ScaleOut, image)?;
         }
@@ -116,12 +130,47 @@ impl Lowered {
         }
         let verified = verify(integers)?;
         let noise = &mut Noise::new(1);
-        let (outcome, rescales) = check_rescales(self.at(Stage::Integer), verified, &self.sites, noise)?;
+        let tables = tables::check(self.at(Stage::Pruned), integers)?;
+        let (mut outcome, rescales) = check_rescales(self.at(Stage::Integer), verified, &self.sites, noise)?;
+        if let Outcome::Lowered { tables: count, .. } = &mut outcome {
+            *count = tables;
+        }
         let forced = Forced::new(self.at(Stage::Pruned), verified, &rescales)?;
         for image in images {
             forced.check(image)?;
         }
         Ok(outcome)
+    }
+
+    /// Up to pruned, every transform keeps every bit; sanitize may drop a softmax, and rewrites averages.
+    /// `quantized` is the first stage with its biases rounded.
+    fn same_bits(
+        &self,
+        quantized: &Graph,
+        image: &Tensor,
+        normalization: &Normalization,
+    ) -> Result<(), Fault> {
+        let mut before: Option<(Tensor, &Graph)> = None;
+        let first = std::iter::once((Stage::Quantized, quantized));
+        let others = self.stages.iter().skip(1).map(|(stage, graph)| (*stage, graph));
+        for (stage, graph) in first.chain(others).take_while(|(stage, _)| *stage <= Stage::Pruned) {
+            let input = match graph.value(graph.inputs()[0]).ty.dtype {
+                DType::F32 => normalized(image, normalization),
+                _ => image.clone(),
+            };
+            let output = run(verify(graph)?, &[input])
+                .map_err(|source| Fault::run(stage.name(), source))?
+                .swap_remove(0);
+            if let Some((expected, graph)) = &before
+                && bits(expected) != bits(&output)
+                && !ends_in_softmax(graph)
+                && !sanitized::has_average(graph)
+            {
+                return Err(Fault::Changed { stage });
+            }
+            before = Some((output, graph));
+        }
+        Ok(())
     }
 }
 
@@ -138,27 +187,6 @@ fn round_trips(stage: Stage, graph: &Graph) -> Result<(), Fault> {
         Ok(_) => Err(Fault::RoundTrip { stage, form: "ONNX", message: "another graph".to_owned() }),
         Err(error) => Err(Fault::RoundTrip { stage, form: "ONNX", message: error.to_string() }),
     }
-}
-
-/// Up to pruned, every transform keeps every bit; sanitize may drop a softmax.
-fn same_bits(stages: &[(Stage, Graph)], image: &Tensor, normalization: &Normalization) -> Result<(), Fault> {
-    let mut before: Option<(Tensor, &Graph)> = None;
-    for (stage, graph) in stages.iter().filter(|(stage, _)| *stage <= Stage::Pruned) {
-        let input = match graph.value(graph.inputs()[0]).ty.dtype {
-            DType::F32 => normalized(image, normalization),
-            _ => image.clone(),
-        };
-        let output =
-            run(verify(graph)?, &[input]).map_err(|source| Fault::run(stage.name(), source))?.swap_remove(0);
-        if let Some((expected, graph)) = &before
-            && bits(expected) != bits(&output)
-            && !ends_in_softmax(graph)
-        {
-            return Err(Fault::Changed { stage: *stage });
-        }
-        before = Some((output, graph));
-    }
-    Ok(())
 }
 
 fn ends_in_softmax(graph: &Graph) -> bool {
@@ -217,11 +245,11 @@ fn check_rescales(
 ) -> Result<(Outcome, HashMap<String, Rescaled>), Fault> {
     let (mut pre_shifted, mut error_bound) = (0, 0.0_f64);
     let mut rescaled = HashMap::new();
+    let site_of = |name: &str| {
+        sites.iter().find(|site| site.node == name).ok_or_else(|| Fault::form(name, "a site in the log"))
+    };
     for quantizer in Quantizer::all(integer)? {
-        let site = sites
-            .iter()
-            .find(|site| site.node == quantizer.node)
-            .ok_or_else(|| Fault::form(&quantizer.node, "a site in the log"))?;
+        let site = site_of(&quantizer.node)?;
         error_bound = error_bound.max(rescales::check(lowered, &quantizer, site, noise)?);
         let shifts = site.notes.iter().find(|note| note.name == "most pre-shift bits");
         pre_shifted += usize::from(shifts.is_some_and(|note| note.value > 0.0));
@@ -230,11 +258,23 @@ fn check_rescales(
             Rescaled {
                 multipliers: quantizer.multipliers(),
                 bounds: site.error_bounds.clone(),
-                accumulator: quantizer.accumulator,
+                accumulator: Some(quantizer.accumulator),
             },
         );
     }
-    Ok((Outcome::Lowered { rescales: rescaled.len(), pre_shifted, error_bound }, rescaled))
+    let rescales = rescaled.len();
+    let quantizers = integer.nodes().filter(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. }));
+    for sum in quantizers.filter_map(|(_, node)| Sum::of(integer, node)) {
+        let site = site_of(&sum.node)?;
+        error_bound = error_bound.max(sum.check(lowered, site)?);
+        let multipliers = sum.multipliers.iter().map(|multiplier| multiplier.abs()).sum();
+        rescaled.insert(
+            sum.node,
+            Rescaled { multipliers: vec![multipliers], bounds: site.error_bounds.clone(), accumulator: None },
+        );
+    }
+    let sums = rescaled.len() - rescales;
+    Ok((Outcome::Lowered { rescales, pre_shifted, tables: 0, sums, error_bound }, rescaled))
 }
 
 #[cfg(test)]

@@ -108,6 +108,46 @@ pub enum Fault {
         /// The design's.
         stated: f64,
     },
+    /// A table that is not its function.
+    #[error("{node:?}, channel {channel}: code {code} became {found}, expected {wanted}")]
+    Table {
+        /// The quantizer's name.
+        node: String,
+        /// The channel.
+        channel: usize,
+        /// The code looked up.
+        code: usize,
+        /// What the table has there.
+        found: i64,
+        /// What the function gives.
+        wanted: i64,
+    },
+    /// A function of bytes that gives others in the integer graph.
+    #[error("{node:?} gives other bytes than in the QDQ graph, from the same bytes")]
+    Function {
+        /// The quantizer's name.
+        node: String,
+    },
+    /// A sum off by more than it may be.
+    #[error("{node:?}: {bytes:?} became {found}, expected {exact} rounded, with a reported bound of {bound}")]
+    Sum {
+        /// The quantizer's name.
+        node: String,
+        /// The two bytes.
+        bytes: [u8; 2],
+        /// The byte made of them.
+        found: i64,
+        /// The exact sum with its zero point.
+        exact: f64,
+        /// The bound reported.
+        bound: f64,
+    },
+    /// The first transform changed what a quantizer reads.
+    #[error("{node:?} reads something else in the sanitized graph than before, from the same bytes")]
+    Sanitized {
+        /// The quantizer's name.
+        node: String,
+    },
     /// A layer that computes something else than in the QDQ graph.
     #[error(
         "{node:?}, channel {channel}: {found}, expected {wanted} within {allowed}, which is what the QDQ graph \

@@ -12,12 +12,14 @@ use onnx2int_graph::{Graph, GraphEditor, NodeId, Op, Tensor, ValueId, Verified, 
 use onnx2int_interpreter::{run, run_observed};
 
 use crate::Fault;
+use crate::tables::function_of;
 
 /// What is known of the rescale that took a quantizer's place.
 pub(crate) struct Rescaled {
-    /// The name of the accumulator.
-    pub(crate) accumulator: String,
-    /// Bytes in one unit of the accumulator, for each channel or one for all.
+    /// The name of the accumulator; a sum of two branches has none.
+    pub(crate) accumulator: Option<String>,
+    /// Bytes in one unit of the accumulator, for each channel or one for all; of a sum, of both
+    /// branches together.
     pub(crate) multipliers: Vec<f64>,
     /// The reported error bounds, in bytes.
     pub(crate) bounds: Vec<f64>,
@@ -30,15 +32,18 @@ pub(crate) struct Forced<'g> {
     cut: Graph,
     /// For each input of the cut graph but the first, the value of the integer graph.
     bytes: Vec<ValueId>,
-    /// For each output of the cut graph but the last, what it is compared with.
+    /// For the first outputs of the cut graph, what each is compared with.
     quantizers: Vec<Comparison>,
+    /// For the outputs behind them but the last, the bytes of the integer graph and the quantizer's
+    /// name: functions of one byte, which are exact.
+    functions: Vec<(String, ValueId)>,
 }
 
 /// A quantizer's float operand is compared with the bytes of the integer graph.
 struct Comparison {
     node: String,
     bytes: ValueId,
-    accumulator: ValueId,
+    accumulator: Option<ValueId>,
     /// Scale and zero point in the QDQ graph.
     scale: f64,
     zero_point: f64,
@@ -48,8 +53,10 @@ struct Comparison {
 }
 
 impl<'g> Forced<'g> {
-    /// Cuts `pruned`, in which every quantizer stands behind a layer. `rescales` has the accumulator,
-    /// the multipliers and the error bounds behind each quantizer.
+    /// Cuts `pruned`, in which every quantizer stands behind a layer, a sum of two branches or a
+    /// function of one byte. `rescales` has the accumulator, the multipliers and the error bounds behind
+    /// each quantizer of the first two. A function that gives every code back is not in the integer
+    /// graph, and not cut.
     pub(crate) fn new(
         pruned: &Graph,
         integers: Verified<'g>,
@@ -57,6 +64,7 @@ impl<'g> Forced<'g> {
     ) -> Result<Self, Fault> {
         let mut editor = GraphEditor::from(pruned.clone());
         let (mut bytes, mut quantizers, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut functions, mut function_outputs) = (Vec::new(), Vec::new());
         let found: Vec<(NodeId, ValueId)> = pruned
             .nodes()
             .filter(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. }))
@@ -65,7 +73,10 @@ impl<'g> Forced<'g> {
         for (id, operand) in found {
             let node = pruned.node(id);
             let missing = || Fault::form(&node.name, "the same quantizer in the integer graph");
-            let rescaled = rescales.get(&node.name).ok_or_else(missing)?;
+            let is_function = function_of(pruned, node).is_some();
+            if is_function && integers.node_by_name(&node.name).is_none() {
+                continue;
+            }
             let name = &pruned.value(node.output).name;
             // By the node: where the bytes are the output, they have its name now.
             let value =
@@ -77,17 +88,28 @@ impl<'g> Forced<'g> {
             let scale =
                 pruned.constant_operand(node, 1).and_then(Tensor::as_single::<f32>).ok_or_else(missing)?;
             bytes.push(value);
+            if is_function {
+                functions.push((node.name.clone(), value));
+                function_outputs.push(node.output);
+                continue;
+            }
+            let rescaled = rescales.get(&node.name).ok_or_else(missing)?;
+            let accumulator = match &rescaled.accumulator {
+                None => None,
+                Some(name) => Some(integers.value_by_name(name).ok_or_else(missing)?),
+            };
             outputs.push(operand);
             quantizers.push(Comparison {
                 node: node.name.clone(),
                 bytes: value,
-                accumulator: integers.value_by_name(&rescaled.accumulator).ok_or_else(missing)?,
+                accumulator,
                 scale: f64::from(scale),
                 zero_point: f64::from(zero_point),
                 multipliers: rescaled.multipliers.clone(),
                 bounds: rescaled.bounds.clone(),
             });
         }
+        outputs.extend(function_outputs);
         outputs.push(editor.graph().outputs()[0]);
         let distinct = outputs.iter().enumerate().all(|(index, value)| !outputs[..index].contains(value));
         if !distinct {
@@ -95,7 +117,7 @@ impl<'g> Forced<'g> {
         }
         editor.set_outputs(outputs);
         let cut = editor.finish()?;
-        Ok(Self { integers, ranges: range::analyze(integers), cut, bytes, quantizers })
+        Ok(Self { integers, ranges: range::analyze(integers), cut, bytes, quantizers, functions })
     }
 
     /// Compares layer by layer on one batch.
@@ -113,7 +135,13 @@ impl<'g> Forced<'g> {
         for (comparison, float) in self.quantizers.iter().zip(&floats) {
             self.check_bytes(comparison, float, &seen[&comparison.bytes])?;
         }
-        self.check_logits(&floats[self.quantizers.len()], &outputs[0])
+        let functions = &floats[self.quantizers.len()..];
+        for ((node, bytes), wanted) in self.functions.iter().zip(functions) {
+            if seen[bytes] != *wanted {
+                return Err(Fault::Function { node: node.clone() });
+            }
+        }
+        self.check_logits(&functions[self.functions.len()], &outputs[0])
     }
 
     fn check_bytes(&self, comparison: &Comparison, float: &Tensor, bytes: &Tensor) -> Result<(), Fault> {
@@ -126,7 +154,12 @@ impl<'g> Forced<'g> {
             let wanted = f64::from(real) / comparison.scale + comparison.zero_point;
             let wanted = wanted.clamp(0.0, 255.0);
             let at = |values: &[f64]| values[if values.len() == 1 { 0 } else { channel }];
-            let rounding = self.float_error(comparison.accumulator, channel) * at(&comparison.multipliers);
+            let lost = match comparison.accumulator {
+                Some(accumulator) => self.float_error(accumulator, channel),
+                // Of a sum: two products of 255 units at most, each rounded twice, and the sum.
+                None => 255.0 / f64::from(1 << 21),
+            };
+            let rounding = lost * at(&comparison.multipliers);
             let allowed = 0.5 + 1e-3 + at(&comparison.bounds) + rounding;
             let found = f64::from(byte);
             if (found - wanted).abs() > allowed {

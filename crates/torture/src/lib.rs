@@ -20,14 +20,18 @@ mod network;
 mod noise;
 pub mod refusal;
 mod rescales;
+mod sanitized;
+mod sums;
+mod tables;
 mod torture;
 
 pub use build::build;
 pub use check::{Outcome, check};
 pub use fault::Fault;
 pub use network::{
-    Block, Convolution, Encoding, Ending, Flatten, Groups, Joint, Layer, Movement, Multiplier, Network, Pool,
-    Weights, Window, networks,
+    Activation, After, Average, Block, Branch, Convolution, Encoding, Ending, Flatten, Function, Groups,
+    Input, Join, Joint, Layer, Movement, Multiplier, Network, Pool, Rescaling, Residual, Weights, Window,
+    networks,
 };
 pub use refusal::Refusal;
 pub use torture::{Failure, Tally, torture};

@@ -14,6 +14,10 @@ pub struct Network {
     pub zero_point: u8,
     /// The preprocessing's standard deviation is `2^std_log2`.
     pub std_log2: f32,
+    /// What pixels become before the first layer.
+    pub input: Input,
+    /// Activations are int8, with int8 zero points, instead of uint8.
+    pub signed: bool,
     /// A batch of fixed extent; none: a symbol.
     pub batch: Option<usize>,
     /// Input channels, at least 1.
@@ -32,6 +36,17 @@ pub struct Network {
     pub seed: u64,
 }
 
+/// How preprocessing and input quantizer fit each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    /// Every pixel is its own code.
+    Codes,
+    /// The quantizer's scale is `2^log2` times the preprocessing's, and it has this zero point.
+    Other(f32, u8),
+    /// As [`Input::Other`], and each channel has a mean and a standard deviation of its own.
+    PerChannel(f32, u8),
+}
+
 /// A part of a network.
 #[derive(Clone, Debug)]
 pub enum Block {
@@ -43,6 +58,118 @@ pub enum Block {
     Pool(Pool),
     /// Spatial axes exchanged, or merged into one.
     Move(Movement, bool),
+    /// An average, quantized behind.
+    Average(Average),
+    /// A function of single elements between two pairs.
+    Activation(Activation),
+    /// Two values become one.
+    Residual(Residual),
+}
+
+/// A quantizer whose scale follows from that of what it quantizes.
+#[derive(Clone, Copy, Debug)]
+pub struct Rescaling {
+    /// The scale is `2^log2` times what fits about.
+    pub log2: f32,
+    /// The zero point.
+    pub zero_point: u8,
+}
+
+/// An AveragePool, or a GlobalAveragePool without a window.
+#[derive(Clone, Debug)]
+pub struct Average {
+    /// Where it looks; none: everywhere.
+    pub window: Option<Window>,
+    /// Round extents up.
+    pub ceil: bool,
+    /// Padding counts.
+    pub count_include_pad: bool,
+    /// The quantizer behind it.
+    pub output: Rescaling,
+}
+
+/// A function of single elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Activation {
+    /// Which.
+    pub function: Function,
+    /// The quantizer behind it.
+    pub output: Rescaling,
+}
+
+/// Functions of one element; constants follow from the seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Nothing between the dequantizer and the quantizer of other parameters.
+    ChangeOfScale,
+    /// With a random slope.
+    LeakyRelu,
+    /// The operator.
+    Sigmoid,
+    /// The operator.
+    HardSwish,
+    /// `x * HardSigmoid(x)`.
+    TimesHardSigmoid,
+    /// A slope for each channel.
+    PRelu,
+    /// One that no layer takes up.
+    BatchNormalization,
+    /// With bounds inside the codes.
+    Clip,
+    /// By a constant for each channel.
+    Scale,
+    /// `x + x`.
+    Twice,
+}
+
+/// An operator of the value and of something that is made of it.
+#[derive(Clone, Debug)]
+pub struct Residual {
+    /// What the value becomes on the other branch.
+    pub branch: Branch,
+    /// How the two become one.
+    pub joined_by: Join,
+    /// The branch is the first operand.
+    pub swapped: bool,
+    /// What comes behind.
+    pub after: After,
+    /// The quantizer behind it.
+    pub output: Rescaling,
+}
+
+/// The other branch of a [`Residual`].
+#[derive(Clone, Debug)]
+pub enum Branch {
+    /// A convolution that keeps all extents: its kernels, dilations and pads at the beginnings.
+    Convolution(Convolution),
+    /// A function of the value.
+    Activation(Activation),
+    /// A function of the value's averages, which broadcast.
+    Gate(Activation),
+}
+
+/// The operator of a [`Residual`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// The sum.
+    Add,
+    /// The difference.
+    Sub,
+    /// The product.
+    Mul,
+}
+
+/// What comes between a layer, or two joined values, and the quantizer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// A Relu.
+    Relu,
+    /// `Clip(0, 6)`.
+    Relu6,
+    /// A Clip with bounds at these codes of the quantizer, the least and the greatest.
+    Clip(u8, u8),
 }
 
 /// How the results of branches are quantized.
@@ -50,7 +177,7 @@ pub enum Block {
 pub enum Joint {
     /// All alike, as quantizers do.
     SameScale,
-    /// Each in its own way: refused by name.
+    /// Each in its own way, so that all but one change scale in front of the Concat.
     OwnScales,
 }
 
@@ -144,8 +271,10 @@ pub struct Layer {
     pub encoding: Encoding,
     /// The magnitude of the bias, `2^log2` at most; none: no bias.
     pub bias_log2: Option<u32>,
-    /// A Relu behind it.
-    pub relu: bool,
+    /// The bias is of floats, if it is below 2^20: between integers or not.
+    pub float_bias: Option<bool>,
+    /// What comes behind it.
+    pub after: After,
     /// Gemm with transB.
     pub trans_b: bool,
     /// Zero point of the output.
@@ -199,7 +328,13 @@ pub enum Encoding {
 
 /// Networks of every kind that the pipeline takes, and a few that it refuses.
 pub fn networks() -> impl Strategy<Value = Network> {
-    let input = (zero_point(), -3.0..3.0_f32, prop_oneof![4 => Just(None), 1 => (1..4_usize).prop_map(Some)]);
+    let pixels = prop_oneof![
+        4 => Just(Input::Codes),
+        1 => (-1.0..2.0_f32, any::<u8>()).prop_map(|(log2, zero)| Input::Other(log2, zero)),
+        1 => (-1.0..2.0_f32, any::<u8>()).prop_map(|(log2, zero)| Input::PerChannel(log2, zero)),
+    ];
+    let batch = prop_oneof![4 => Just(None), 1 => (1..4_usize).prop_map(Some)];
+    let input = (zero_point(), -3.0..3.0_f32, batch, pixels, prop::bool::weighted(0.2));
     let shape = (1..5_usize, prop_oneof![3 => vec(1..9_usize, 2), 1 => vec(1..20_usize, 1)]);
     let flatten = prop_oneof![Just(Flatten::Flatten), Just(Flatten::Reshape), Just(Flatten::ChannelsLast)];
     let ending = prop_oneof![
@@ -208,12 +343,20 @@ pub fn networks() -> impl Strategy<Value = Network> {
         1 => Just(Ending::Quantized),
     ];
     let rest = (flatten, ending, any::<u64>());
-    (input, shape, vec(block(), 0..4), vec(layer(9), 0..4), rest)
+    (input, shape, vec(block(), 0..5), vec(layer(9), 0..4), rest)
         .prop_map(
-            |((zero_point, std_log2, batch), (channels, extents), blocks, dense, (flatten, ending, seed))| {
+            |(
+                (zero_point, std_log2, batch, input, signed),
+                (channels, extents),
+                blocks,
+                dense,
+                (flatten, ending, seed),
+            )| {
                 Network {
                     zero_point,
                     std_log2,
+                    input,
+                    signed,
                     batch,
                     channels,
                     extents,
@@ -231,7 +374,7 @@ pub fn networks() -> impl Strategy<Value = Network> {
 }
 
 fn block() -> impl Strategy<Value = Block> {
-    let joint = prop_oneof![19 => Just(Joint::SameScale), 1 => Just(Joint::OwnScales)];
+    let joint = prop_oneof![1 => Just(Joint::SameScale), 1 => Just(Joint::OwnScales)];
     let movement = prop_oneof![Just(Movement::TransposeSpatial), Just(Movement::MergeSpatial)];
     let pool = (window(), any::<[bool; 2]>()).prop_map(|(window, [ceil, pair])| Pool { window, ceil, pair });
     prop_oneof![
@@ -239,6 +382,58 @@ fn block() -> impl Strategy<Value = Block> {
         1 => (vec(convolution(), 1..4), joint).prop_map(|(branches, joint)| Block::Branches(branches, joint)),
         2 => pool.prop_map(Block::Pool),
         1 => (movement, any::<bool>()).prop_map(|(movement, pair)| Block::Move(movement, pair)),
+        2 => average().prop_map(Block::Average),
+        3 => activation().prop_map(Block::Activation),
+        3 => residual().prop_map(Block::Residual),
+    ]
+}
+
+fn average() -> impl Strategy<Value = Average> {
+    let window = prop_oneof![1 => Just(None), 3 => window().prop_map(Some)];
+    (window, any::<[bool; 2]>(), rescaling()).prop_map(|(window, [ceil, count_include_pad], output)| {
+        Average { window, ceil, count_include_pad, output }
+    })
+}
+
+fn activation() -> impl Strategy<Value = Activation> {
+    let function = prop_oneof![
+        Just(Function::ChangeOfScale),
+        Just(Function::LeakyRelu),
+        Just(Function::Sigmoid),
+        Just(Function::HardSwish),
+        Just(Function::TimesHardSigmoid),
+        Just(Function::PRelu),
+        Just(Function::BatchNormalization),
+        Just(Function::Clip),
+        Just(Function::Scale),
+        Just(Function::Twice),
+    ];
+    (function, rescaling()).prop_map(|(function, output)| Activation { function, output })
+}
+
+fn residual() -> impl Strategy<Value = Residual> {
+    let branch = prop_oneof![
+        2 => convolution().prop_map(Branch::Convolution),
+        1 => activation().prop_map(Branch::Activation),
+        1 => activation().prop_map(Branch::Gate),
+    ];
+    let joined_by = prop_oneof![3 => Just(Join::Add), 2 => Just(Join::Sub), 1 => Just(Join::Mul)];
+    (branch, joined_by, any::<bool>(), after(), rescaling()).prop_map(
+        |(branch, joined_by, swapped, after, output)| Residual { branch, joined_by, swapped, after, output },
+    )
+}
+
+fn rescaling() -> impl Strategy<Value = Rescaling> {
+    let log2 = prop_oneof![1 => Just(0.0_f32), 8 => -2.0..2.0_f32, 1 => -15.0..15.0_f32];
+    (log2, zero_point()).prop_map(|(log2, zero_point)| Rescaling { log2, zero_point })
+}
+
+fn after() -> impl Strategy<Value = After> {
+    prop_oneof![
+        4 => Just(After::Nothing),
+        4 => Just(After::Relu),
+        1 => Just(After::Relu6),
+        1 => any::<[u8; 2]>().prop_map(|[a, b]| After::Clip(a.min(b), a.max(b))),
     ]
 }
 
@@ -275,19 +470,22 @@ fn layer(most_outputs: usize) -> impl Strategy<Value = Layer> {
         1 => any::<u8>().prop_map(Encoding::Unsigned),
     ];
     let scale = prop_oneof![4 => -8.0..0.0_f32, 1 => -20.0..20.0_f32];
-    let weights = (1..=most_outputs, vec(weights(), 1..4), any::<bool>(), encoding, bias);
-    let output = (zero_point(), any::<[bool; 2]>(), scale, multiplier, spread, prop::bool::weighted(0.1));
+    let float_bias = prop_oneof![4 => Just(None), 1 => any::<bool>().prop_map(Some)];
+    let weights = (1..=most_outputs, vec(weights(), 1..4), any::<bool>(), encoding, (bias, float_bias));
+    let output =
+        (zero_point(), (after(), any::<bool>()), scale, multiplier, spread, prop::bool::weighted(0.1));
     (weights, output).prop_map(
         |(
-            (outputs, weights, per_axis, encoding, bias_log2),
-            (zero_point, [relu, trans_b], scale_log2, multiplier, spread, powers_of_two),
+            (outputs, weights, per_axis, encoding, (bias_log2, float_bias)),
+            (zero_point, (after, trans_b), scale_log2, multiplier, spread, powers_of_two),
         )| Layer {
             outputs,
             weights,
             per_axis,
             encoding,
             bias_log2,
-            relu,
+            float_bias,
+            after,
             trans_b,
             zero_point,
             scale_log2,

@@ -3,6 +3,7 @@
 use onnx2int_graph::{Graph, Node, Op, Stage, Tensor};
 
 use crate::Fault;
+use crate::sums::Sum;
 
 /// A transform, or the verifier behind it, named the rule that a network breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,12 +29,6 @@ pub struct Legitimate {
 /// All of them. A network that gives no cause, or a rule that is not here, is a fault.
 pub const LEGITIMATE: &[Legitimate] = &[
     Legitimate {
-        stage: Stage::Pruned,
-        rule: "pair-parameters",
-        reason: "branches that are quantized in different ways are joined",
-        cause: joins,
-    },
-    Legitimate {
         stage: Stage::Integer,
         rule: "accumulator-fits-i32",
         reason: "a sum of products can leave int32",
@@ -51,6 +46,12 @@ pub const LEGITIMATE: &[Legitimate] = &[
         reason: "logits of several scales whose sums span more than int32",
         cause: has_logit_scales,
     },
+    Legitimate {
+        stage: Stage::ScaleOut,
+        rule: "fixed-point-rescale",
+        reason: "a sum whose scale is thousands of times finer than that of a branch",
+        cause: has_wild_sum,
+    },
 ];
 
 /// Whether that refusal is right.
@@ -62,8 +63,9 @@ pub(crate) fn judge(graph: &Graph, stage: Stage, rule: &str, message: &str) -> R
     }
 }
 
-fn joins(graph: &Graph) -> bool {
-    graph.nodes().any(|(_, node)| matches!(node.op, Op::Concat { .. }))
+fn has_wild_sum(graph: &Graph) -> bool {
+    let quantizers = graph.nodes().filter(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. }));
+    quantizers.filter_map(|(_, node)| Sum::of(graph, node)).any(|sum| sum.is_out_of_reach())
 }
 
 /// Whether a layer has a channel whose weights times 255, and bias, exceed 2^31 in magnitude.

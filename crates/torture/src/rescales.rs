@@ -11,6 +11,7 @@ use onnx2int_transforms::Site;
 use crate::Fault;
 use crate::exact::wanted;
 use crate::noise::Noise;
+use crate::sums::Sum;
 
 /// A float quantizer of the integer stage.
 #[derive(Clone, Debug)]
@@ -28,10 +29,12 @@ pub(crate) struct Quantizer {
 }
 
 impl Quantizer {
-    /// Every quantizer of a graph at the integer stage.
+    /// Every quantizer of an accumulator of a graph at the integer stage.
     pub(crate) fn all(graph: &Graph) -> Result<Vec<Self>, Fault> {
         let ranges = range::analyze(verify(graph)?);
-        let quantizers = graph.nodes().filter(|(_, node)| matches!(node.op, Op::QuantizeLinear { .. }));
+        let quantizers = graph.nodes().filter(|(_, node)| {
+            matches!(node.op, Op::QuantizeLinear { .. }) && Sum::of(graph, node).is_none()
+        });
         quantizers
             .map(|(_, node)| {
                 Self::of(graph, &ranges, node)

@@ -77,7 +77,11 @@ pub struct Tally {
     pub rescales: usize,
     /// Those with a pre-shift.
     pub pre_shifted: usize,
-    /// The largest error bound of a rescale, in output units.
+    /// Tables in them.
+    pub tables: usize,
+    /// Sums of two branches in them.
+    pub sums: usize,
+    /// The largest error bound of a rescale or a sum, in output units.
     pub error_bound: f64,
     /// Networks refused, by stage and rule.
     pub refused: BTreeMap<Refusal, usize>,
@@ -87,10 +91,12 @@ impl Tally {
     /// Counts one network.
     pub fn add(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Lowered { rescales, pre_shifted, error_bound } => {
+            Outcome::Lowered { rescales, pre_shifted, tables, sums, error_bound } => {
                 self.lowered += 1;
                 self.rescales += rescales;
                 self.pre_shifted += pre_shifted;
+                self.tables += tables;
+                self.sums += sums;
                 self.error_bound = self.error_bound.max(*error_bound);
             }
             Outcome::Refused(refusal) => *self.refused.entry(refusal.clone()).or_default() += 1,
@@ -109,8 +115,8 @@ impl fmt::Display for Tally {
         writeln!(f, "{} of {} networks lowered ({:.1} %)", self.lowered, self.count(), share(self.lowered))?;
         write!(
             f,
-            "{} rescales, {} with a pre-shift, the largest error bound {:.4} units",
-            self.rescales, self.pre_shifted, self.error_bound
+            "{} rescales, {} with a pre-shift, {} tables, {} sums, the largest error bound {:.4} units",
+            self.rescales, self.pre_shifted, self.tables, self.sums, self.error_bound
         )?;
         for (Refusal { stage, rule }, &count) in &self.refused {
             write!(f, "\n{count} refused at {stage} by {rule} ({:.1} %)", share(count))?;

@@ -1,6 +1,8 @@
 //! Writes a [`Network`] as the QDQ graph that a quantizer would write.
 
-use onnx2int_graph::metadata::{self, ChannelNormalization, Normalization};
+mod blocks;
+
+use onnx2int_graph::metadata;
 use onnx2int_graph::{
     ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
     Stage, Tensor, TensorType, ValueId,
@@ -22,17 +24,15 @@ use crate::noise::Noise;
 /// None for a network with a layer, dense or convolutional; an edit refused is a defect of this
 /// crate or of the graph's type rules.
 pub fn build(network: &Network) -> Result<Graph, EditError> {
-    let std = network.std_log2.exp2();
-    let normalization = ChannelNormalization { mean: f32::from(network.zero_point) / 255.0, std };
-    let scale = (normalization.apply(255) - normalization.apply(0)) / 255.0;
+    let mut noise = Noise::new(network.seed);
+    let (normalization, quantization) = blocks::input(network, &mut noise);
     let mut editor = GraphEditor::new("torture");
     editor.set_metadata(metadata::STAGE, Stage::Quantized.name());
-    Normalization::from(normalization).record(&mut editor);
+    normalization.record(&mut editor);
     let mut shape = vec![network.batch.map_or_else(|| Dim::symbol("N"), Dim::Fixed), network.channels.into()];
     shape.extend(network.extents.iter().map(|&extent| Dim::Fixed(extent)));
     let input = editor.add_input("image", TensorType::new(DType::F32, shape))?;
-    let quantization = Quantization { scale, zero_point: network.zero_point };
-    let mut builder = Builder { editor, noise: Noise::new(network.seed), value: input, quantization };
+    let mut builder = Builder { editor, noise, value: input, quantization, signed: network.signed };
     builder.pair("image", quantization)?;
 
     let convolutional = network.dense.is_empty();
@@ -40,7 +40,7 @@ pub fn build(network: &Network) -> Result<Graph, EditError> {
     for (index, block) in network.blocks.iter().enumerate() {
         let ends = convolutional && Some(index) == last;
         builder.block(&format!("block{index}"), block, ends, network.ending)?;
-        if ends {
+        if ends && network.ending != Ending::Quantized {
             break;
         }
     }
@@ -60,12 +60,13 @@ pub fn build(network: &Network) -> Result<Graph, EditError> {
 }
 
 impl Block {
-    /// Whether there is a convolution in it.
+    /// Whether there is a layer in it, which is what a network ends in.
     pub(crate) const fn has_layers(&self) -> bool {
         match self {
             Self::Convolution(_) => true,
             Self::Branches(branches, _) => !branches.is_empty(),
-            Self::Pool(_) | Self::Move(..) => false,
+            Self::Residual(_) | Self::Average(_) => true,
+            Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
         }
     }
 }
@@ -73,6 +74,7 @@ impl Block {
 #[derive(Clone, Copy)]
 struct Quantization {
     scale: f32,
+    /// Of uint8 codes; int8 codes are 128 less.
     zero_point: u8,
 }
 
@@ -84,6 +86,8 @@ struct Builder {
     value: ValueId,
     /// Its parameters.
     quantization: Quantization,
+    /// Codes are int8.
+    signed: bool,
 }
 
 impl Builder {
@@ -102,8 +106,11 @@ impl Builder {
     fn pair(&mut self, base: &str, quantization: Quantization) -> Result<(), EditError> {
         let parameters = |builder: &mut Self, owner: &str| {
             let scale = builder.constant(&format!("{owner}_scale"), Tensor::scalar(quantization.scale))?;
-            let zero_point =
-                builder.constant(&format!("{owner}_zero_point"), Tensor::scalar(quantization.zero_point))?;
+            let zero_point = match builder.signed {
+                false => Tensor::scalar(quantization.zero_point),
+                true => Tensor::scalar((quantization.zero_point ^ 0x80).cast_signed()),
+            };
+            let zero_point = builder.constant(&format!("{owner}_zero_point"), zero_point)?;
             Ok::<_, EditError>([scale, zero_point])
         };
         let own = parameters(self, &format!("{base}_q"))?;
@@ -127,13 +134,16 @@ impl Builder {
     fn block(&mut self, name: &str, block: &Block, ends: bool, ending: Ending) -> Result<(), EditError> {
         match block {
             Block::Convolution(convolution) => self.convolution(name, convolution, None, ends, ending),
-            Block::Branches(branches, _) if ends => match branches.first() {
+            Block::Branches(branches, _) if ends && ending != Ending::Quantized => match branches.first() {
                 Some(first) => self.convolution(name, first, None, ends, ending),
                 None => Ok(()),
             },
             Block::Branches(branches, joint) => self.branches(name, branches, *joint),
             Block::Pool(pool) => self.pool(name, pool),
             Block::Move(movement, pair) => self.movement(name, *movement, *pair),
+            Block::Average(average) => self.average(name, average, ends && ending != Ending::Quantized),
+            Block::Activation(activation) => self.activation(name, activation),
+            Block::Residual(residual) => self.residual(name, residual, ends && ending != Ending::Quantized),
         }
     }
 
@@ -207,9 +217,7 @@ impl Builder {
         if ends && ending != Ending::Quantized {
             return Ok(());
         }
-        if layer.relu {
-            self.node(&format!("{name}_relu"), Op::Relu, &[])?;
-        }
+        self.after(name, layer.after, output)?;
         self.pair(&format!("{name}_out"), output)
     }
 
@@ -311,11 +319,18 @@ impl Builder {
             let most = 1_i64 << log2;
             let biases: Vec<i32> = (0..channels).map(|_| self.bias(most)).collect();
             let bias_scales: Vec<f32> = scales.iter().map(|scale| self.quantization.scale * scale).collect();
-            let bias = self.constant(&format!("{name}_b"), Tensor::vector(biases))?;
-            let scale = self.constant(&format!("{name}_b_scale"), scale_tensor(&bias_scales, per_axis))?;
-            let dequantize = Op::DequantizeLinear { axis: 0 };
-            let name = format!("{name}_bd");
-            operands.push(self.editor.add_node(&name, dequantize, [Some(bias), Some(scale)], &name)?);
+            let bias_name = format!("{name}_b");
+            if let Some(between) = layer.float_bias.filter(|_| log2 < 20) {
+                let floats = self.float_biases(&biases, &bias_scales, between);
+                operands.push(self.constant(&bias_name, Tensor::vector::<f32>(floats))?);
+            } else {
+                let bias = self.constant(&bias_name, Tensor::vector(biases))?;
+                let scale =
+                    self.constant(&format!("{name}_b_scale"), scale_tensor(&bias_scales, per_axis))?;
+                let dequantize = Op::DequantizeLinear { axis: 0 };
+                let name = format!("{name}_bd");
+                operands.push(self.editor.add_node(&name, dequantize, [Some(bias), Some(scale)], &name)?);
+            }
         }
         Ok(Parameters { operands, output })
     }
