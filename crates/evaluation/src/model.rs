@@ -377,14 +377,19 @@ mod tests {
         assert_eq!((floats[PIXELS], floats[0]), (normalization.apply(0, 255), normalization.apply(0, 0)));
     }
 
-    fn color() -> TensorType {
-        TensorType::new(DType::F32, [Dim::symbol("N"), Dim::Fixed(3), Dim::Fixed(4), Dim::symbol("W")])
+    /// A model of colored images of any width; its outputs are the pixels.
+    #[expect(clippy::unwrap_used, reason = "a test fails by it")]
+    fn color(metadata: &[(&str, &str)]) -> Graph {
+        let entries: String =
+            metadata.iter().map(|(key, value)| format!("meta {key} = \"{value}\"\n")).collect();
+        let nodes = "in %image: f32[N,3,4,W]\n%flat = Flatten(%image)\n%output = Relu(%flat)\nout %output";
+        Graph::from_text(&format!("{entries}{nodes}")).unwrap()
     }
 
     #[test]
     fn colored_images_of_any_width_have_a_normalization_for_each_channel() {
         let metadata = [("onnx2int.mean", "0,0.5,1"), ("onnx2int.std", "1,0.5,0.25")];
-        let model = ScoredModel::of(&model(color(), Op::Relu, &metadata), "m.onnx", "00").unwrap();
+        let model = ScoredModel::of(&color(&metadata), "m.onnx", "00").unwrap();
         assert_eq!(model.images.to_string(), "3x4x?");
         let shape = ImageShape { channels: 3, height: 1, width: 1 };
         let tensor = model.input.tensor(shape, vec![255, 255, 0]);
@@ -401,13 +406,13 @@ mod tests {
     #[test]
     fn a_normalization_of_other_channels_is_refused() {
         let metadata = [("onnx2int.mean", "0,0.5"), ("onnx2int.std", "1,1")];
-        let error = ScoredModel::of(&model(color(), Op::Relu, &metadata), "m.onnx", "00").unwrap_err();
+        let error = ScoredModel::of(&color(&metadata), "m.onnx", "00").unwrap_err();
         assert!(matches!(error, EvaluationError::Metadata { .. }), "{error}");
     }
 
     #[test]
     fn images_of_another_shape_are_refused_with_both() {
-        let model = ScoredModel::of(&model(color(), Op::Relu, &[]), "m.onnx", "00").unwrap();
+        let model = ScoredModel::of(&color(&[]), "m.onnx", "00").unwrap();
         assert_eq!(model.input, ModelInput::Normalized(Normalization::new(&[0.0], &[1.0]).unwrap()));
         let gray = Images::new(vec![0; PIXELS], vec![1]).unwrap();
         let error = model.batch(&gray, Execution { batch: 1, threads: 1 }).unwrap_err().to_string();

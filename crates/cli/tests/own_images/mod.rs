@@ -29,7 +29,8 @@ const %fc.bias: f32[7] = [0.1, -0.1, 0.05, 0.0, 0.2, -0.2, 0.15]
 out %fc
 "#;
 
-const PREPROCESSING: [&str; 4] = ["--mean", "0.5", "--std", "0.25"];
+/// The mean is 102/255, so that every pixel is its own code.
+const PREPROCESSING: [&str; 4] = ["--mean", "0.4", "--std", "0.25"];
 
 fn write_model(folder: &Folder, name: &str, text: &str) {
     let graph = Graph::from_text(text).unwrap();
@@ -230,7 +231,7 @@ fn bad_images_are_told_in_one_message() {
     write("text.png", b"this is a letter, not a picture");
     let whole = fs::read(folder.path("images/a/0.png")).unwrap();
     write("cut.png", &whole[..whole.len() / 2]);
-    write("empty.npz", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    write("empty.npz", &[&b"PK\x05\x06"[..], &[0; 18]].concat());
     write("gray.npy", &npy(Tensor::from_vec(&[2, 1, 6, 6], vec![0_u8; 72]).unwrap()));
     write("float.npy", &npy(Tensor::from_vec(&[1, 3, 6, 6], vec![0.5_f32; 108]).unwrap()));
     write("three.npy", &npy(Tensor::vector(vec![0_i64, 1, 2])));
@@ -280,7 +281,10 @@ fn bad_images_are_told_in_one_message() {
         folder.fail(&[&output[..], &PREPROCESSING, more].concat())
     };
     assert!(quantize(&["--images", "images", "--calibration-samples", "22"]).contains("expected 1 to 21"));
-    assert!(quantize(&[]).contains("takes f32[N,3,6,6], found images of 1x28x28"));
+    assert!(
+        quantize(&["--data-dir", &crate::binary::data_dir()])
+            .contains("takes f32[N,3,6,6], found images of 1x28x28")
+    );
     write("names.txt", b"one\ntwo\n");
     let names = ["predict", "--model", "color_scale_out.onnx", "flat", "--labels-file", "names.txt"];
     assert!(folder.fail(&names).contains("has 2 names, and the model tells 7 classes apart"));
