@@ -245,7 +245,8 @@ class Analysis:
             return self._moved(node, self._first(node, operands))
         if node.op_type in ("Slice", "Gather"):
             operand = self._first(node, operands)
-            name = operand.low_attained[0] if operand.free else "no: not-all-elements-kept"
+            by_constants = node.op_type == "Slice" or node.input[1] in self.model.constants
+            name = operand.low_attained[0] if operand.free and by_constants else "no: not-all-elements-kept"
             return uniform(*operand.hull).claim(name)
         if node.op_type == "Pad":
             return self._pad(node, operands)

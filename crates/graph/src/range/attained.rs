@@ -229,7 +229,8 @@ impl Pass<'_> {
             | Op::Squeeze
             | Op::Unsqueeze => self.moved(node, range),
             Op::Slice | Op::Gather { .. } => match self.bounds(node, 0) {
-                Some(operand) if operand.attainment.is_free => Attainment {
+                // A computed index may depend on the very elements that it picks.
+                Some(operand) if operand.attainment.is_free && self.picks_by_constants(node) => Attainment {
                     is_free: false,
                     ..Attainment::uniform(operand.attainment.channels[0][0], range.bounds.len())
                 },
@@ -254,6 +255,11 @@ impl Pass<'_> {
             | Op::Shape { .. }
             | Op::ArgMax { .. } => no(Obstacle::NotFollowed),
         }
+    }
+
+    /// Whether which elements a Slice or a Gather gives is known before anything runs.
+    fn picks_by_constants(&self, node: &Node) -> bool {
+        !matches!(node.op, Op::Gather { .. }) || self.graph.constant_operand(node, 1).is_some()
     }
 
     fn bounds(&self, node: &Node, slot: usize) -> Option<Bounds<'_>> {

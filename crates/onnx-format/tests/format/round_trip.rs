@@ -1,8 +1,8 @@
 //! What is written is read as it was.
 
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, Graph, GraphEditor, Op, QuantizationAnnotation, Source, Tensor, TensorType,
-    ValueId, Verified, verify,
+    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, Graph, GraphEditor, Op, Pads,
+    QuantizationAnnotation, Source, Tensor, TensorType, ValueId, Verified, verify,
 };
 use onnx2int_onnx_format::{decode, encode};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..20)
 }
 
-const OPERATORS: usize = 18;
+const OPERATORS: usize = 24;
 
 /// A graph of whatever steps the type rules let through.
 fn grow(steps: &[Step]) -> Graph {
@@ -106,6 +106,47 @@ fn try_step(editor: &mut GraphEditor, values: &[ValueId], index: usize, step: &S
             (Op::Clip, vec![Some(first), low, Some(high)])
         }
         16 => (Op::ArgMax { axis: i64::from(n % 4), keepdims: step.optional }, vec![Some(first)]),
+        17 => {
+            let attributes = AveragePoolAttributes {
+                kernel_shape: vec![2, 3],
+                strides: vec![1 + usize::from(n.unsigned_abs() % 3), 1],
+                pads: Pads::symmetric(usize::from(step.optional), 2),
+                dilations: vec![1, 1],
+                ceil_mode: n > 0,
+                count_include_pad: m > 0,
+            };
+            (Op::AveragePool(attributes), vec![Some(first)])
+        }
+        18 => {
+            let axes = step.optional.then(|| constant("axes", Tensor::vector(vec![i64::from(n % 4)])));
+            (
+                Op::ReduceMean { keepdims: m > 0 },
+                vec![Some(first)].into_iter().chain(axes.map(Some)).collect(),
+            )
+        }
+        19 => {
+            let pads = [n, m].map(|pad| i64::from(pad % 4));
+            let pads = constant("pads", Tensor::vector(pads.to_vec()));
+            let axes = constant("axes", Tensor::vector(vec![-1_i64]));
+            let value = step.optional.then(|| constant("value", Tensor::scalar(n as u8)));
+            (Op::Pad, vec![Some(first), Some(pads), value, Some(axes)])
+        }
+        20 => {
+            let alpha = f32::from(n);
+            let activation = if step.optional {
+                Activation::LeakyRelu { alpha }
+            } else {
+                Activation::HardSigmoid { alpha, beta: f32::from(m) }
+            };
+            (Op::Activation(activation), vec![Some(first)])
+        }
+        21 => {
+            let mut parameter = |role| Some(constant(role, Tensor::vector(vec![f32::from(n), f32::from(m)])));
+            let parameters = ["normal scale", "offset", "mean", "variance"].map(&mut parameter);
+            let epsilon = f32::from(m);
+            (Op::BatchNormalization { epsilon }, [Some(first)].into_iter().chain(parameters).collect())
+        }
+        22 => (Op::PRelu, vec![Some(first), Some(constant("slope", Tensor::scalar(f32::from(n))))]),
         _ => (Op::Constant(Tensor::vector(step.numbers.to_vec())), vec![]),
     };
     let output =

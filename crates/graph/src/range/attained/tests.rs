@@ -132,6 +132,25 @@ fn what_several_positions_share_is_not_claimed() {
 }
 
 #[test]
+fn an_index_that_is_computed_claims_nothing() {
+    let gather = |index: &str| {
+        let text = format!(
+            "in %x: u8[2]
+            const %first: i32[1] = [0]
+            const %one: i64[1] = [1]
+            %wide = Cast(%x) to=i32
+            %clipped = Min(%wide, 1i32)
+            %index = Sub(1i32, %clipped)
+            %y = Gather(%x, {index})
+            out %y"
+        );
+        claims(&text, "y")
+    };
+    assert_eq!(gather("%first"), ["network/network"]);
+    assert_eq!(gather("%index"), ["no: not-all-elements-kept/no: not-all-elements-kept"]);
+}
+
+#[test]
 fn the_whole_image_may_be_dark_at_once() {
     let text = "in %x: u8[N,1,4,4]
         %p = MaxPool(%x) kernel_shape=[2,2] strides=[2,2]
