@@ -220,7 +220,6 @@ mod tests {
         ImageShape { channels, height, width }.into()
     }
 
-    #[expect(clippy::unwrap_used, reason = "a test fails by it")]
     fn pixels(shape: &[usize]) -> Tensor {
         Tensor::from_vec(shape, (0..shape.iter().product::<usize>()).map(|byte| byte as u8).collect())
             .unwrap()

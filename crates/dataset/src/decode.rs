@@ -143,14 +143,12 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::unwrap_used, reason = "a test fails by it")]
     fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         image.into().write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     }
 
-    #[expect(clippy::unwrap_used, reason = "a test fails by it")]
     fn decoded(bytes: &[u8], decoder: Decoder) -> Result<Vec<u8>, DatasetError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.png");

@@ -82,7 +82,6 @@ mod tests {
         bytes
     }
 
-    #[expect(clippy::unwrap_used, reason = "a test fails by it")]
     fn packed(bytes: &[u8]) -> Vec<u8> {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(bytes).unwrap();

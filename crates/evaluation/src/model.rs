@@ -378,7 +378,6 @@ mod tests {
     }
 
     /// A model of colored images of any width; its outputs are the pixels.
-    #[expect(clippy::unwrap_used, reason = "a test fails by it")]
     fn color(metadata: &[(&str, &str)]) -> Graph {
         let entries: String =
             metadata.iter().map(|(key, value)| format!("meta {key} = \"{value}\"\n")).collect();

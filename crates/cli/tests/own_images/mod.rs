@@ -92,11 +92,11 @@ fn images_of_every_kind_are_scored_the_same() {
     let folder = lowered();
     let evaluate = |more: &[&str]| {
         let models =
-            ["evaluate", "--model", "color.onnx", "color_quantized.onnx", "color_scale_out.onnx", "--json"];
+            ["evaluate", "--model", "color.onnx", "color_quantized.onnx", "color_scale_out.onnx", "--json", "--batch", "4"];
         let arguments = [&models[..], &PREPROCESSING, more].concat();
         json(&folder.succeed(&arguments).stdout)["models"].clone()
     };
-    let of_folder = evaluate(&["--images", "images", "--batch", "4"]);
+    let of_folder = evaluate(&["--images", "images"]);
     assert_eq!(of_folder[0]["images"], 21);
     let rows = of_folder.as_array().unwrap();
     for row in rows {
