@@ -284,9 +284,16 @@ mod tests {
     /// A network of one hidden layer.
     const NETWORK: &str = include_str!("../tests/one_hidden_layer.graph");
 
-    /// The network with one constant of its last stage changed.
+    /// One with a function of a byte for each channel, and a difference of two branches.
+    const BRANCHES: &str = include_str!("../tests/table_and_sum.graph");
+
     fn damaged(constant: &str, change: impl Fn(i64) -> i64) -> Result<Outcome, Fault> {
-        let graph = Graph::from_text(NETWORK).unwrap();
+        damaged_network(NETWORK, constant, change)
+    }
+
+    /// The network with one constant of its last stage changed.
+    fn damaged_network(network: &str, constant: &str, change: impl Fn(i64) -> i64) -> Result<Outcome, Fault> {
+        let graph = Graph::from_text(network).unwrap();
         let mut lowered = lower(&graph).unwrap().unwrap();
         let last = lowered.stages.last_mut().unwrap();
         let mut editor = GraphEditor::from(last.1.clone());
@@ -324,6 +331,44 @@ mod tests {
         for (constant, change) in [("w1_unsigned", 3), ("b1", 400), ("w2_unsigned", 1)] {
             let fault = damaged(constant, |value| value + change);
             assert!(matches!(fault, Err(Fault::Layer { .. })), "{constant}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn undamaged_branches_pass() {
+        let outcome = damaged_network(BRANCHES, "slope_q_table", |value| value);
+        assert!(
+            matches!(outcome, Ok(Outcome::Lowered { rescales: 1, tables: 1, sums: 1, .. })),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_table_is_seen() {
+        // One entry of 512.
+        let graph = Graph::from_text(BRANCHES).unwrap();
+        let lowered = lower(&graph).unwrap().unwrap();
+        let last = lowered.at(Stage::ScaleOut);
+        let table = last.value(last.value_by_name("slope_q_table").unwrap()).constant().unwrap();
+        let table = table.to_i64_vec().unwrap();
+        assert_eq!(table.len(), 2 * 256);
+        let rarest = (0..=255).find(|byte| table.iter().filter(|entry| *entry == byte).count() == 1);
+        let rarest = rarest.unwrap();
+        let fault = damaged_network(BRANCHES, "slope_q_table", |value| value + i64::from(value == rarest));
+        assert!(matches!(fault, Err(Fault::Table { .. })), "{fault:?}");
+        let fault = damaged_network(BRANCHES, "slope_q_channel_offset", |value| value / 256);
+        assert!(matches!(fault, Err(Fault::Table { .. })), "{fault:?}");
+    }
+
+    #[test]
+    fn a_wrong_sum_is_seen() {
+        for fault in [
+            damaged_network(BRANCHES, "sum_q_a_mantissa", |value| value + value / 100),
+            damaged_network(BRANCHES, "sum_q_b_mantissa", |value| -value),
+            damaged_network(BRANCHES, "sum_q_offset", |value| value + (1 << 21)),
+            damaged_network(BRANCHES, "sum_q_least_dividend", |_| 1 << 29),
+        ] {
+            assert!(matches!(fault, Err(Fault::Sum { .. } | Fault::Bound { .. })), "{fault:?}");
         }
     }
 

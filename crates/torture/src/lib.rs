@@ -1,8 +1,9 @@
 //! Random quantized networks, and what must hold of each on its way to integers.
 //!
 //! [`networks`] makes networks of every kind that the pipeline takes: convolutions in one and two
-//! dimensions with strides, dilations, groups and uneven pads, branches, pooling and data movement,
-//! dead and near-dead channels, weights at their ends, all zero points, biases up to 2^30,
+//! dimensions with strides, dilations, groups and uneven pads, branches, residual connections, pooling,
+//! averages, functions of single elements and data movement, inputs of several preprocessings, int8
+//! activations, dead and near-dead channels, weights at their ends, all zero points, biases up to 2^30,
 //! multipliers from 2^-30 to 2^12. [`build()`] writes one as a QDQ graph, [`check()`] takes a graph
 //! through all transforms and checks every promise on the way; [`torture()`] does both for one
 //! case of a seed and shrinks what fails to a graph that can be written down, which

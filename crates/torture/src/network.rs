@@ -369,7 +369,7 @@ pub fn networks() -> impl Strategy<Value = Network> {
             },
         )
         .prop_filter("a network without a layer", |network| {
-            !network.dense.is_empty() || network.blocks.iter().any(Block::has_layers)
+            !network.dense.is_empty() || network.blocks.iter().any(Block::has_weights)
         })
 }
 

@@ -31,9 +31,9 @@ pub(crate) fn with_rounded_biases(graph: &Graph) -> Result<Graph, Fault> {
         };
         let rounded = biases.iter().enumerate().map(|(channel, &bias)| {
             let unit = input * weights[if weights.len() == 1 { 0 } else { channel }];
-            #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^21")]
-            let integer = (f64::from(bias) / f64::from(unit)).round_ties_even() as f32;
-            integer * unit
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^21 in magnitude")]
+            let integer = (f64::from(bias) / f64::from(unit)).round_ties_even() as i32;
+            integer as f32 * unit
         });
         let rounded = Tensor::vector::<f32>(rounded.collect());
         let name = editor.unique_name(&format!("{}_rounded", node.name));

@@ -24,6 +24,7 @@ fn random_networks_keep_every_promise() {
     // A generator of networks that are refused would test nothing.
     assert!(tally.lowered as u64 * 10 >= CASES * 8, "{tally}");
     assert!(tally.pre_shifted > 0 && tally.rescales > tally.lowered, "{tally}");
+    assert!(tally.tables as u64 > CASES / 4 && tally.sums as u64 > CASES / 20, "{tally}");
 }
 
 /// A network of one hidden layer.

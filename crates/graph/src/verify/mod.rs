@@ -27,7 +27,8 @@
 //! - `no-quantization` (float): there are only float layers and no quantizers.
 //! - `layers-are-quantized` (quantized to split): a float layer reads `DequantizeLinear`s: its
 //!   weights and bias directly, of constants, its input through data movement at most; there is at
-//!   least one layer.
+//!   least one layer. A bias may be a float constant.
+//! - `bias-is-quantized` (sanitized to split): a float layer's bias is no float constant.
 //! - `scales-are-positive` (quantized to integer): scales are constants, finite and above 0.
 //! - `constants-are-folded` (sanitized to `scale_out`): no Constant or Shape, and no node but
 //!   `DequantizeLinear` all of whose operands are constant.

@@ -43,6 +43,9 @@ pub(super) fn layers_are_quantized(context: &Context<'_>, report: &mut Report) {
         for (slot, input) in node.inputs.iter().enumerate() {
             let Some(input) = *input else { continue };
             let role = node.op.operand_role(slot);
+            if slot == 2 && known(graph, graph.value(input)).is_some() {
+                continue;
+            }
             let origins = match slot {
                 0 => origins(graph, input),
                 _ => vec![input],
@@ -74,6 +77,22 @@ pub(super) fn layers_are_quantized(context: &Context<'_>, report: &mut Report) {
             "at least one Conv, Gemm or MatMul of floats",
             "none",
         );
+    }
+}
+
+pub(super) fn bias_is_quantized(context: &Context<'_>, report: &mut Report) {
+    let graph = context.graph;
+    for (_, node) in graph.nodes().filter(|(_, node)| is_float_layer(graph, node)) {
+        if let Some(bias) = graph.operand(node, 2)
+            && known(graph, bias).is_some()
+        {
+            report.add(
+                Rule::BiasIsQuantized,
+                &node.name,
+                "a bias that comes from DequantizeLinear of a constant",
+                format!("the constant {:?}", bias.name),
+            );
+        }
     }
 }
 

@@ -41,6 +41,7 @@ rules! {
     InputIsU8 = "input-is-u8",
     NoQuantization = "no-quantization",
     LayersAreQuantized = "layers-are-quantized",
+    BiasIsQuantized = "bias-is-quantized",
     ScalesArePositive = "scales-are-positive",
     ConstantsAreFolded = "constants-are-folded",
     NoIdleNode = "no-idle-node",

@@ -24,6 +24,7 @@ const RULES: &[StageRule] = &[
     rule(qdq::input_is_u8, Stage::Rescaled, Stage::ScaleOut),
     rule(qdq::no_quantization, Stage::Float, Stage::Float),
     rule(qdq::layers_are_quantized, Stage::Quantized, Stage::Split),
+    rule(qdq::bias_is_quantized, Stage::Sanitized, Stage::Split),
     rule(qdq::scales_are_positive, Stage::Quantized, Stage::Integer),
     rule(qdq::constants_are_folded, Stage::Sanitized, Stage::ScaleOut),
     rule(qdq::no_idle_node, Stage::Sanitized, Stage::ScaleOut),

@@ -183,7 +183,7 @@ impl Builder {
             Branch::Gate(activation) => {
                 let output = Rescaling { log2: 0.0, ..residual.output };
                 let average = Average { window: None, ceil: false, count_include_pad: false, output };
-                self.average(&format!("{branch}_mean"), &average, false)?;
+                self.average(&format!("{branch}_average"), &average, false)?;
                 self.activation(&branch, activation)?;
             }
         }

@@ -9,8 +9,8 @@ use onnx2int_graph::{
 };
 
 use crate::network::{
-    Block, Convolution, Encoding, Ending, Flatten, Groups, Joint, Layer, Movement, Multiplier, Network, Pool,
-    Weights, Window,
+    Block, Branch, Convolution, Encoding, Ending, Flatten, Groups, Joint, Layer, Movement, Multiplier,
+    Network, Pool, Weights, Window,
 };
 use crate::noise::Noise;
 
@@ -67,6 +67,16 @@ impl Block {
             Self::Branches(branches, _) => !branches.is_empty(),
             Self::Residual(_) | Self::Average(_) => true,
             Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
+        }
+    }
+
+    /// Whether there is a convolution in it, without which a network is no network.
+    pub(crate) const fn has_weights(&self) -> bool {
+        match self {
+            Self::Convolution(_) => true,
+            Self::Branches(branches, _) => !branches.is_empty(),
+            Self::Residual(residual) => matches!(residual.branch, Branch::Convolution(_)),
+            Self::Average(_) | Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
         }
     }
 }

@@ -18,7 +18,7 @@
 //! out     %q
 //! ```
 //!
-//! A `Clip` between a layer and its quantizers goes behind them, since `q` is increasing:
+//! A `Clip` between a layer, a sum or a product and its quantizers goes behind them, since `q` is increasing:
 //! `q(clip(x; l, h)) = clip(q(x); q(l), q(h))`. There it does nothing where `q(l)` is the least code
 //! and `q(h)` the greatest, as a calibrated quantizer has it behind a ReLU6; with `l = 0` alone it is
 //! a Relu; otherwise it stays, as a function of the codes that `integer-ops` makes a table.
@@ -44,7 +44,8 @@ use onnx2int_graph::pointwise::known_tensor;
 use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified};
 
 use crate::edits::{bypass, rewrite_each};
-use crate::qdq::Parameters;
+use crate::products::is_product;
+use crate::qdq::{Parameters, position_weights};
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The `embed-act` transform; see the file's head.
@@ -74,7 +75,7 @@ impl Transform for EmbedAct {
     }
 }
 
-/// A `Clip` between a sum and its quantizers.
+/// A `Clip` between a sum or a product and its quantizers.
 struct Clip {
     node: NodeId,
     /// What is clipped, and the result.
@@ -96,7 +97,11 @@ fn find_clips(graph: &Graph) -> Result<Vec<Clip>, TransformError> {
     let mut sites = Vec::new();
     for (id, node) in graph.nodes().filter(|(_, node)| matches!(node.op, Op::Clip)) {
         let Some(sum) = node.input(0) else { continue };
-        let behind_sum = graph.producer(sum).is_some_and(|(_, producer)| ends_in_sum(&producer.op));
+        let behind_sum = graph.producer(sum).is_some_and(|(_, producer)| {
+            ends_in_sum(&producer.op)
+                || is_product(graph, producer)
+                || position_weights(graph, producer).is_some()
+        });
         let readers: Vec<_> = graph.consumers(node.output).collect();
         let quantized = readers
             .iter()
@@ -278,6 +283,26 @@ mod tests {
              %y = Add(%a, %b) @join
              %y_relu = Relu(%y) @join_relu
              %q = QuantizeLinear(%y_relu, 0.1)
+             out %q",
+        );
+    }
+
+    #[test]
+    fn a_clip_behind_a_product_goes_too() {
+        check(
+            &EmbedAct,
+            "in %a: u8[N,3], %b: u8[N,3]
+             %ad = DequantizeLinear(%a, 0.1, 3u8)
+             %bd = DequantizeLinear(%b, 0.1, 3u8)
+             %y = Mul(%ad, %bd) @join
+             %c = Clip(%y, 0.0, 6.0)
+             %q = QuantizeLinear(%c, 0.02, 0u8)
+             out %q",
+            "in %a: u8[N,3], %b: u8[N,3]
+             %ad = DequantizeLinear(%a, 0.1, 3u8)
+             %bd = DequantizeLinear(%b, 0.1, 3u8)
+             %y = Mul(%ad, %bd) @join
+             %q = QuantizeLinear(%y, 0.02, 0u8)
              out %q",
         );
     }
