@@ -123,7 +123,8 @@ fn is_sum_of_two(graph: &Graph, node: &Node) -> bool {
     matches!(node.op, Op::Add | Op::Sub) && takes_two(graph, node)
 }
 
-fn is_product_of_two(graph: &Graph, node: &Node) -> bool {
+/// Whether a node multiplies two dequantized values, data movement between them and it or not.
+pub(crate) fn is_product_of_two(graph: &Graph, node: &Node) -> bool {
     matches!(node.op, Op::Mul) && takes_two(graph, node)
 }
 

@@ -44,8 +44,8 @@ use onnx2int_graph::pointwise::known_tensor;
 use onnx2int_graph::{DType, Graph, GraphEditor, NodeId, Op, Stage, Tensor, ValueId, Verified};
 
 use crate::edits::{bypass, rewrite_each};
-use crate::products::is_product;
 use crate::qdq::{Parameters, position_weights};
+use crate::survey::is_product_of_two;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
 /// The `embed-act` transform; see the file's head.
@@ -99,7 +99,7 @@ fn find_clips(graph: &Graph) -> Result<Vec<Clip>, TransformError> {
         let Some(sum) = node.input(0) else { continue };
         let behind_sum = graph.producer(sum).is_some_and(|(_, producer)| {
             ends_in_sum(&producer.op)
-                || is_product(graph, producer)
+                || is_product_of_two(graph, producer)
                 || position_weights(graph, producer).is_some()
         });
         let readers: Vec<_> = graph.consumers(node.output).collect();
@@ -293,15 +293,17 @@ mod tests {
             &EmbedAct,
             "in %a: u8[N,3], %b: u8[N,3]
              %ad = DequantizeLinear(%a, 0.1, 3u8)
+             %af = Flatten(%ad)
              %bd = DequantizeLinear(%b, 0.1, 3u8)
-             %y = Mul(%ad, %bd) @join
+             %y = Mul(%af, %bd) @join
              %c = Clip(%y, 0.0, 6.0)
              %q = QuantizeLinear(%c, 0.02, 0u8)
              out %q",
             "in %a: u8[N,3], %b: u8[N,3]
              %ad = DequantizeLinear(%a, 0.1, 3u8)
+             %af = Flatten(%ad)
              %bd = DequantizeLinear(%b, 0.1, 3u8)
-             %y = Mul(%ad, %bd) @join
+             %y = Mul(%af, %bd) @join
              %q = QuantizeLinear(%y, 0.02, 0u8)
              out %q",
         );
