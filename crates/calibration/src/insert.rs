@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use onnx2int_dataset::Normalization;
-use onnx2int_graph::scales::{Parameters, activation_parameters, weight_limit, weight_scales};
+use onnx2int_graph::scales::{LayerWeights, Parameters, activation_parameters, weight_limit};
 use onnx2int_graph::{
     Graph, GraphEditor, Node, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata, pointwise,
 };
@@ -162,26 +162,18 @@ impl Inserter<'_> {
             Some(_) => Some(self.finite(node, 2)?),
             None => None,
         };
-        let channels = weights.shape()[layer.channel_axis];
-        let inner: usize = weights.shape()[layer.channel_axis + 1..].iter().product();
         let values = weights.as_slice::<f32>().expect("checked to be f32");
-        let channel_of = |index: usize| index / inner % channels;
-        let mut largest = vec![0.0f32; channels];
-        for (index, value) in values.iter().enumerate() {
-            let largest = &mut largest[channel_of(index)];
-            *largest = largest.max(value.abs());
-        }
         let biases = bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
         let per_channel = self.settings.per_axis && !layer.logits;
-        if !per_channel {
-            largest = vec![largest.into_iter().fold(0.0, f32::max)];
-        }
-        let limits = biases.as_ref().map(|biases| match per_channel {
-            true => biases.clone(),
-            false => vec![biases.iter().fold(0.0, |largest: f32, bias| largest.max(bias.abs()))],
-        });
         let limit = weight_limit(self.settings.weight_bits);
-        let scales = weight_scales(&largest, limits.as_deref(), input_scale, limit);
+        let float = LayerWeights {
+            values,
+            shape: weights.shape(),
+            channel_axis: layer.channel_axis,
+            biases: biases.as_deref(),
+        };
+        let scales = float.scales(per_channel, input_scale, limit);
+        let channel_of = float.channel_of();
         let scale_of = |channel: usize| scales[if per_channel { channel } else { 0 }];
         let quantized: Vec<i8> = values
             .iter()

@@ -37,6 +37,48 @@ pub fn activation_parameters(least: f32, greatest: f32) -> Parameters {
     Parameters { scale, zero_point: zero_point as u8 }
 }
 
+/// The weights of a layer, row-major, and where its output channels lie.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerWeights<'a> {
+    /// The weights.
+    pub values: &'a [f32],
+    /// The extents of the weight tensor.
+    pub shape: &'a [usize],
+    /// The axis of the output channels.
+    pub channel_axis: usize,
+    /// One for each output channel, or none.
+    pub biases: Option<&'a [f32]>,
+}
+
+impl LayerWeights<'_> {
+    /// The number of output channels.
+    pub fn channels(&self) -> usize {
+        self.shape[self.channel_axis]
+    }
+
+    /// From the position of a weight to its output channel.
+    pub fn channel_of(&self) -> impl Fn(usize) -> usize + Copy + use<> {
+        let inner: usize = self.shape[self.channel_axis + 1..].iter().product();
+        let channels = self.channels();
+        move |index| index / inner % channels
+    }
+
+    /// The scales by [`weight_scales`]: one for each channel, or a single one for the whole layer.
+    pub fn scales(&self, per_channel: bool, input_scale: f32, limit: f32) -> Vec<f32> {
+        let (mut largest, channel_of) = (vec![0.0_f32; self.channels()], self.channel_of());
+        for (index, value) in self.values.iter().enumerate() {
+            let largest = &mut largest[channel_of(index)];
+            *largest = largest.max(value.abs());
+        }
+        if per_channel {
+            return weight_scales(&largest, self.biases, input_scale, limit);
+        }
+        let magnitude = |values: &[f32]| values.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+        let bias = self.biases.map(|biases| [magnitude(biases)]);
+        weight_scales(&[magnitude(&largest)], bias.as_ref().map(<[f32; 1]>::as_slice), input_scale, limit)
+    }
+}
+
 /// The symmetric scales of the channels of a weight tensor.
 ///
 /// `largest` is the greatest magnitude of each channel's weights; `biases` has one bias for each

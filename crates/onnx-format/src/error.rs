@@ -1,5 +1,6 @@
 //! Why bytes cannot be read as a graph.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use onnx2int_graph::EditError;
@@ -87,14 +88,23 @@ impl fmt::Display for Problem {
     }
 }
 
-/// One problem as it is; several under a heading, a line each.
+/// What comes before the names of all operators that can be read.
+pub(crate) const LIST: &str = "; expected one of ";
+
+/// One problem as it is; several under a heading, a line each. A long list of what was expected is
+/// given once.
 fn list(problems: &[Problem]) -> String {
     match problems {
         [problem] => problem.to_string(),
         _ => {
             let mut text = format!("{} parts of the model cannot be read", problems.len());
-            for problem in problems {
-                text.push_str(&format!("\n  {problem}"));
+            let mut told = HashSet::new();
+            for Problem { place, reason } in problems {
+                let (what, list) = reason.split_once(LIST).unwrap_or((reason, ""));
+                text.push_str(&format!("\n  {place}: {what}"));
+                if !list.is_empty() && told.insert(list) {
+                    text.push_str(&format!("{LIST}{list}"));
+                }
             }
             text
         }

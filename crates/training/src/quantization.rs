@@ -7,7 +7,7 @@
 //! of [`onnx2int_graph::scales`], which the quantizer uses too.
 
 use burn::tensor::{Tensor, TensorData};
-use onnx2int_graph::scales::{activation_parameters, weight_limit, weight_scales};
+use onnx2int_graph::scales::{LayerWeights, activation_parameters, weight_limit};
 
 /// What is rounded, and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,27 +84,19 @@ impl Quantizers {
         place: Place,
     ) -> (TensorData, Vec<f32>) {
         let dims = weight.dims();
-        let channels = dims[place.channel_axis];
-        let inner: usize = dims[place.channel_axis + 1..].iter().product();
-        let channel_of = |index: usize| index / inner % channels;
         let mut data = weight.clone().into_data();
         let values = data.as_mut_slice::<f32>().expect("every tensor of this crate is f32");
         let biases = bias.clone().into_data();
         let biases = biases.as_slice::<f32>().expect("every tensor of this crate is f32");
 
-        let mut largest = vec![0.0_f32; channels];
-        for (index, value) in values.iter().enumerate() {
-            let largest = &mut largest[channel_of(index)];
-            *largest = largest.max(value.abs());
-        }
         let limit = weight_limit(self.weight_bits);
-        let scales = match place.output_scale {
-            Some(_) => weight_scales(&largest, Some(biases), place.input_scale, limit),
-            None => {
-                let largest = largest.into_iter().fold(0.0, f32::max);
-                vec![weight_scales(&[largest], None, place.input_scale, limit)[0]; channels]
-            }
-        };
+        let layer =
+            LayerWeights { values, shape: &dims, channel_axis: place.channel_axis, biases: Some(biases) };
+        let channels = layer.channels();
+        // The logits have one scale, and no multiplier behind them.
+        let mut scales = layer.scales(place.output_scale.is_some(), place.input_scale, limit);
+        scales.resize(channels, scales[0]);
+        let channel_of = layer.channel_of();
         let factors: Vec<f32> = match place.output_scale {
             Some(output_scale) => scales
                 .iter()

@@ -105,7 +105,7 @@ struct Conform {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     images: Option<u16>,
     /// Instead, run the onnx package's own tests of single operators and compare with the committed list
-    #[arg(long, conflicts_with_all = ["stage", "images", "quick"])]
+    #[arg(long, conflicts_with_all = ["stage", "images", "quick", "network"])]
     onnx_node_tests: bool,
     /// Write the list of passed and excluded node tests anew
     #[arg(long, requires = "onnx_node_tests")]

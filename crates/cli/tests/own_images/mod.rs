@@ -91,8 +91,16 @@ fn lowered() -> Folder {
 fn images_of_every_kind_are_scored_the_same() {
     let folder = lowered();
     let evaluate = |more: &[&str]| {
-        let models =
-            ["evaluate", "--model", "color.onnx", "color_quantized.onnx", "color_scale_out.onnx", "--json", "--batch", "4"];
+        let models = [
+            "evaluate",
+            "--model",
+            "color.onnx",
+            "color_quantized.onnx",
+            "color_scale_out.onnx",
+            "--json",
+            "--batch",
+            "4",
+        ];
         let arguments = [&models[..], &PREPROCESSING, more].concat();
         json(&folder.succeed(&arguments).stdout)["models"].clone()
     };

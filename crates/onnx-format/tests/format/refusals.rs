@@ -65,6 +65,8 @@ fn one_message_lists_every_problem() {
     assert!(lines[1].starts_with("  node \"make a\" (Sin): the operator is not supported"), "{text}");
     assert!(lines[2].starts_with("  node \"make y\" (Cos): the operator is not supported"), "{text}");
     assert_eq!(lines.len(), 3);
+    // What can be read is listed once.
+    assert_eq!(text.matches("expected one of Add, ArgMax").count(), 1, "{text}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use onnx2int_graph::{Activation, DType, Op};
 use super::expansion::Expansion;
 use super::operands::{Node, Refusal};
 use super::tensor;
+use crate::error::LIST;
 
 type Reader = fn(&Node<'_>) -> Result<Expansion, Refusal>;
 
@@ -114,7 +115,7 @@ pub(super) fn read(domain: &str, op_type: &str, node: &Node<'_>) -> Result<Expan
     };
     let Some(operator) = table.iter().find(|operator| operator.name == op_type) else {
         let names: Vec<_> = table.iter().map(|operator| operator.name).collect();
-        return Err(format!("the operator is not supported; expected one of {}", names.join(", ")).into());
+        return Err(format!("the operator is not supported{LIST}{}", names.join(", ")).into());
     };
     if is_default_domain(domain) && node.opset < operator.since {
         return Err(format!(
