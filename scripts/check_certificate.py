@@ -733,7 +733,7 @@ def node_obligations(model: Model, analysis: Analysis, node: onnx.NodeProto) -> 
         return
     least, greatest = TYPE_RANGES[model.dtype(output)]
 
-    def entry(rule: str, tensor: str, least: int) -> Iterator[dict[str, Any]]:
+    def entry(rule: str, tensor: str, least: int, greatest: int = greatest) -> Iterator[dict[str, Any]]:
         if tensor in analysis.bounds:
             low, high = analysis.bounds[tensor].hull
             yield {
@@ -746,6 +746,10 @@ def node_obligations(model: Model, analysis: Analysis, node: onnx.NodeProto) -> 
                 "greatest": greatest,
             }
 
+    if node.op_type == "Gather" and node.input[1] not in model.constants:
+        extent = model.shape(node.input[0])[attributes(node).get("axis", 0)]
+        if isinstance(extent, int):
+            yield from entry("gather-index-in-range", node.input[1], 0, extent - 1)
     if node.op_type == "Cast":
         yield from entry("narrowing-cast-is-clipped", node.input[0], least)
     if node.op_type == "Div":

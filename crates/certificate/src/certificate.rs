@@ -165,7 +165,7 @@ pub struct LayerChannel {
 #[serde(deny_unknown_fields)]
 pub struct Obligation {
     /// The rule of the verifier: `accumulator-fits-i32`, `integer-op-fits-i32`, `narrowing-cast-is-clipped`,
-    /// `dividend-is-non-negative` or `divisor-is-positive`.
+    /// `gather-index-in-range`, `dividend-is-non-negative` or `divisor-is-positive`.
     pub rule: String,
     /// The node that it is about.
     pub node: String,

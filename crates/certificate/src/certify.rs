@@ -1,5 +1,6 @@
 //! From a verified graph to its certificate.
 
+use onnx2int_graph::infer::resolve_axis;
 use onnx2int_graph::range::{self, Attained, Attainment, ChannelRange, Interval, Ranges, Side, Width};
 use onnx2int_graph::{Dim, Graph, Node, Op, Source, Stage, TensorType, Value, ValueId, digest, verify_stage};
 
@@ -145,6 +146,14 @@ impl View<'_> {
         extents.into_iter().flatten().map(|extent| extent.fixed().unwrap_or(0) as u64).product()
     }
 
+    /// How many indices the axis has that a Gather looks up in; at every stage that has a certificate
+    /// it is known, if the index is computed.
+    fn gathered_extent(&self, node: &Node, axis: i64) -> Option<i64> {
+        let shape = &self.graph.operand(node, 0)?.ty.shape;
+        let extent = shape.get(resolve_axis(axis, shape.len()).ok()?)?.fixed()?;
+        i64::try_from(extent).ok()
+    }
+
     fn obligations(&self, node: &Node) -> Vec<Obligation> {
         let entry = |rule: &str, tensor: Option<ValueId>, allowed: Interval| {
             let tensor = tensor?;
@@ -167,6 +176,12 @@ impl View<'_> {
         };
         let mut obligations = Vec::new();
         match node.op {
+            Op::Gather { axis } => {
+                let index = node.input(1).filter(|&index| self.graph.value(index).constant().is_none());
+                if let Some(extent) = self.gathered_extent(node, axis) {
+                    obligations.extend(entry("gather-index-in-range", index, (0, extent - 1)));
+                }
+            }
             Op::Cast { .. } => {
                 obligations.extend(entry("narrowing-cast-is-clipped", node.input(0), type_range))
             }

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where its own certificates are wrong")]
 
-use onnx2int_certificate::{Certificate, CertificateError, CertifyError, ModelFile, certify};
-use onnx2int_graph::{Graph, Stage};
+use onnx2int_certificate::{Certificate, CertificateError, CertifyError, LayerWitnesses, ModelFile, certify};
+use onnx2int_graph::{Graph, Stage, range, verify};
+use onnx2int_interpreter::run;
 
 const MODEL: &str = "in %x: u8[N,1,4,4]
 const %conv_w: i8[2,1,3,3] = cycle [50, -25, 100]
@@ -198,4 +199,62 @@ fn no_text_makes_the_reader_panic() {
     assert!(read > 0 && read < json.len(), "{read}");
     let deep = "[".repeat(1 << 20);
     assert!(Certificate::from_json(deep.as_bytes()).is_err());
+}
+
+/// A layer behind a table for each channel, and one behind the fixed-point sum of it and the input.
+const BRANCHES: &str = "in %x: u8[N,2,2,2]
+const %table: u8[512] = cycle [3, 200, 90]
+const %offsets: i32[2,1,1] = [0, 256]
+const %conv_w: i8[2,2,1,1] = [50, -25, 100, 3]
+const %fc_w: i8[8,3] = cycle [50, -25]
+%index: i32[N,2,2,2] = Cast(%x) to=i32
+%channel_index: i32[N,2,2,2] = Add(%index, %offsets)
+%t: u8[N,2,2,2] = Gather(%table, %channel_index) axis=0 @table_lookup
+%c: i32[N,2,2,2] = ConvInteger(%t, %conv_w, 33u8, 0i8) @conv
+%relu: i32[N,2,2,2] = Relu(%c)
+%clip: i32[N,2,2,2] = Min(%relu, 255i32)
+%q: u8[N,2,2,2] = Cast(%clip) to=u8
+%a: i32[N,2,2,2] = Cast(%q) to=i32
+%am: i32[N,2,2,2] = Mul(%a, 4000i32)
+%b: i32[N,2,2,2] = Cast(%x) to=i32
+%bm: i32[N,2,2,2] = Mul(%b, -3000i32)
+%sum: i32[N,2,2,2] = Add(%am, %bm)
+%rounded: i32[N,2,2,2] = Add(%sum, 2048i32)
+%low: i32[N,2,2,2] = Max(%rounded, 0i32)
+%high: i32[N,2,2,2] = Min(%low, 1048575i32)
+%shifted: i32[N,2,2,2] = Div(%high, 4096i32)
+%s: u8[N,2,2,2] = Cast(%shifted) to=u8
+%f: u8[N,8] = Flatten(%s)
+%logits: i32[N,3] = MatMulInteger(%f, %fc_w, 0u8, 0i8) @fc
+out %logits";
+
+#[test]
+fn an_index_of_a_table_is_an_obligation() {
+    let certificate = certificate_of(BRANCHES);
+    let json = certificate.to_json();
+    let line = json.lines().find(|line| line.contains("gather-index")).unwrap().trim().trim_end_matches(',');
+    assert_eq!(
+        line,
+        r#"{"rule":"gather-index-in-range","node":"table_lookup","tensor":"channel_index","low":0,"high":511,"least":0,"greatest":511}"#
+    );
+    // A table's entries bound what it gives, which bounds the layer behind it.
+    let conv = &certificate.layers[0].channels[0];
+    assert_eq!((conv.low, conv.high), (50 * -30 - 25 * 167, 50 * 167 + 25 * 30));
+    assert_eq!((conv.low_attained.as_str(), conv.high_attained.as_str()), ("layer", "layer"));
+}
+
+#[test]
+fn witnesses_behind_tables_and_sums_are_of_the_layer_alone() {
+    let graph = Graph::from_text(BRANCHES).unwrap();
+    let verified = verify(&graph).unwrap();
+    let ranges = range::analyze(verified);
+    let attained = range::attained(verified, &ranges);
+    for name in ["conv", "fc"] {
+        let node = graph.node_by_name(name).unwrap();
+        let witnesses = LayerWitnesses::of(verified, &ranges, &attained, node).unwrap();
+        assert!(!witnesses.is_network, "{name}: a table or a sum is not undone");
+        let extracted = verify(&witnesses.graph).unwrap();
+        let sums = run(extracted, std::slice::from_ref(&witnesses.input)).unwrap().remove(0);
+        witnesses.check(&sums).unwrap();
+    }
 }
