@@ -9,6 +9,8 @@
 //! In the graph that is `Cast` to i32, `Add` of `256 c` where channel `c` has a table of its own, and
 //! `Gather` from the tables one behind the other.
 
+use std::collections::HashMap;
+
 use onnx2int_graph::pointwise::{self, known_tensor};
 use onnx2int_graph::{DType, Dim, Graph, GraphEditor, NodeId, Op, Tensor, TensorType, ValueId, verify};
 
@@ -35,10 +37,23 @@ pub(crate) fn rewrite(
         }
     }
     let mut editor = GraphEditor::from(graph.clone());
-    for (function, tables) in sites {
-        function.replace(&graph, &mut editor, &tables, log)?;
+    // What gives every code back is gone for the functions behind it, which come later.
+    let mut removed: HashMap<ValueId, ValueId> = HashMap::new();
+    for (mut function, tables) in sites {
+        function.codes = *removed.get(&function.codes).unwrap_or(&function.codes);
+        if gives_codes_back(&tables) {
+            removed.insert(graph.node(function.quantizer).output, function.codes);
+            function.remove(&graph, &mut editor, log)?;
+        } else {
+            function.replace(&graph, &mut editor, &tables, log)?;
+        }
     }
     Ok(editor.finish()?)
+}
+
+/// Whether there is one table, and every code is its own result.
+fn gives_codes_back(tables: &[u8]) -> bool {
+    tables.len() == CODES && tables.iter().enumerate().all(|(code, &result)| code == usize::from(result))
 }
 
 /// A function of one quantized value.
@@ -127,6 +142,27 @@ impl Function {
         Ok(copier.editor.finish()?)
     }
 
+    /// What it does, in a word or two.
+    fn what(&self) -> String {
+        match self.names.as_slice() {
+            [] => "change of scale".to_owned(),
+            names => names.join(", "),
+        }
+    }
+
+    /// Takes out a function that gives every code back.
+    fn remove(
+        &self,
+        graph: &Graph,
+        editor: &mut GraphEditor,
+        log: &mut RewriteLog,
+    ) -> Result<(), TransformError> {
+        let node = graph.node(self.quantizer);
+        bypass(editor, node.output, self.codes)?;
+        log.changed(&node.name, format!("{} gives every code back: removed", self.what()));
+        Ok(())
+    }
+
     fn replace(
         &self,
         graph: &Graph,
@@ -135,17 +171,6 @@ impl Function {
         log: &mut RewriteLog,
     ) -> Result<(), TransformError> {
         let node = graph.node(self.quantizer);
-        let what = match self.names.as_slice() {
-            [] => "change of scale".to_owned(),
-            names => names.join(", "),
-        };
-        if tables.len() == CODES
-            && tables.iter().enumerate().all(|(code, &result)| code == usize::from(result))
-        {
-            bypass(editor, node.output, self.codes)?;
-            log.changed(&node.name, format!("{what} gives every code back: removed"));
-            return Ok(());
-        }
         let name = graph.value(node.output).name.clone();
         let index = editor.unique_name(&format!("{name}_index"));
         let mut x = editor.add_node(&index, Op::Cast { to: DType::I32 }, [Some(self.codes)], &index)?;
@@ -165,7 +190,7 @@ impl Function {
         editor.replace_node(self.quantizer, Op::Gather { axis: 0 }, [Some(table), Some(x)]);
         editor.annotate(node.output, None);
         let tables = if channels == 1 { "a table".to_owned() } else { format!("{channels} tables") };
-        log.changed(&node.name, format!("{what} is {tables} of 256 bytes"));
+        log.changed(&node.name, format!("{} is {tables} of 256 bytes", self.what()));
         Ok(())
     }
 }
@@ -307,6 +332,26 @@ mod tests {
             &["Cast", "Gather", "DequantizeLinear"],
         );
         check(&text("0.05"), "change of scale gives every code back: removed", &["DequantizeLinear"]);
+    }
+
+    #[test]
+    fn behind_what_gives_every_code_back_a_table_reads_what_was_before() {
+        let text = "in %x: u8[N,2]
+             %d = DequantizeLinear(%x, 0.05, 128u8)
+             %c = Clip(%d, -100.0, 100.0)
+             %q = QuantizeLinear(%c, 0.05, 128u8)
+             %e = DequantizeLinear(%q, 0.05, 128u8)
+             %g = Clip(%e, -90.0, 90.0)
+             %r = QuantizeLinear(%g, 0.05, 128u8)
+             %f = DequantizeLinear(%r, 0.05, 128u8)
+             %s = Sigmoid(%f)
+             %t = QuantizeLinear(%s, 0.004, 0u8)
+             out %t";
+        let (_, after, _) = rewritten(text).unwrap();
+        assert_eq!(
+            after.to_full_text().lines().filter(|line| line.starts_with('%')).collect::<Vec<_>>(),
+            ["%t_index: i32[N,2] = Cast(%x) to=i32", "%t: u8[N,2] = Gather(%t_table, %t_index)"]
+        );
     }
 
     #[test]
