@@ -191,11 +191,14 @@ impl Builder {
             return Ok(());
         }
         let second = self.quantization;
+        let sum = first.scale.max(second.scale);
+        // Usual factors are some 64 units.
+        let product = first.scale * second.scale * 64.0;
         let (op, unit) = match residual.joined_by {
-            Join::Add => (Op::Add, first.scale.max(second.scale)),
-            Join::Sub => (Op::Sub, first.scale.max(second.scale)),
-            // Usual factors are some 64 units.
-            Join::Mul => (Op::Mul, first.scale * second.scale * 64.0),
+            Join::Mul if (SCALES.0..=SCALES.1).contains(&product) => (Op::Mul, product),
+            // A product of products of products leaves what scales can be.
+            Join::Add | Join::Mul => (Op::Add, sum),
+            Join::Sub => (Op::Sub, sum),
         };
         let (operand, other) = if residual.swapped { (self.value, source) } else { (source, self.value) };
         self.value = operand;
