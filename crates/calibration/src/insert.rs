@@ -249,8 +249,7 @@ impl Inserter<'_> {
     }
 
     fn constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId, CalibrationError> {
-        let name = self.editor.unique_name(name);
-        Ok(self.editor.add_constant(&name, tensor)?)
+        Ok(self.editor.add_fresh_constant(name, tensor)?)
     }
 
     /// A node `<base>_<verb>` with the output `<base>_<verb>d`.

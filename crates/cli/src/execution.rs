@@ -11,8 +11,8 @@ use onnx2int_transforms::{Executor, Probe};
 /// Above so many multiplications and additions the interpreter would take seconds.
 const MOST_INTERPRETED: u64 = 300_000_000;
 
-/// A probe of several images costs no more than that, or is of one image.
-const MOST_PROBED: u64 = 1_000_000_000;
+/// A probe costs no more multiplications and additions than that, or is of one image.
+pub(crate) const MOST_PROBED: u64 = 1_000_000_000;
 
 /// The interpreter, on several threads where there are several images; tract in its place for what
 /// would take it long. What was run last is kept, since the graph after one step is that before the

@@ -111,6 +111,30 @@ impl GraphEditor {
         self.add_value(name, TensorType::of(&tensor), Source::Constant(tensor))
     }
 
+    /// Adds an initializer under [`GraphEditor::unique_name`] of `base`.
+    ///
+    /// # Errors
+    /// As [`GraphEditor::add_constant`].
+    pub fn add_fresh_constant(&mut self, base: &str, tensor: Tensor) -> Result<ValueId, EditError> {
+        let name = self.unique_name(base);
+        self.add_constant(&name, tensor)
+    }
+
+    /// Adds a node and gives its output; both have the same name, [`GraphEditor::unique_name`] of
+    /// `base`.
+    ///
+    /// # Errors
+    /// As [`GraphEditor::add_node`].
+    pub fn add_fresh_node(
+        &mut self,
+        base: &str,
+        op: Op,
+        inputs: impl Into<Vec<Option<ValueId>>>,
+    ) -> Result<ValueId, EditError> {
+        let name = self.unique_name(base);
+        self.add_node(&name, op, inputs, &name)
+    }
+
     /// Adds a node and gives its output.
     pub fn add_node(
         &mut self,

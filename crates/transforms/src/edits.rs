@@ -51,8 +51,7 @@ pub(crate) fn set_constant_named(
             editor.rename_value(holder, &aside)?;
         }
     }
-    let name = editor.unique_name(name);
-    let constant = editor.add_constant(&name, tensor)?;
+    let constant = editor.add_fresh_constant(name, tensor)?;
     editor.set_input(node, slot, Some(constant));
     Ok(constant)
 }

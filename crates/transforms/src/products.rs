@@ -21,11 +21,7 @@ pub(crate) fn rewrite(graph: &Graph, log: &mut RewriteLog) -> Result<Graph, Tran
     Ok(editor.finish()?)
 }
 
-/// Whether a node multiplies two dequantized values.
-pub(crate) fn is_product(graph: &Graph, node: &Node) -> bool {
-    matches!(node.op, Op::Mul) && (0..2).all(|slot| dequantizer(graph, node, slot).is_some())
-}
-
+/// The `DequantizeLinear` of computed codes in that operand slot, if there is one.
 fn dequantizer<'g>(graph: &'g Graph, node: &Node, slot: usize) -> Option<&'g Node> {
     let (_, node) = graph.producer(node.input(slot)?)?;
     let computed = graph.constant_operand(node, 0).is_none();
@@ -46,12 +42,10 @@ struct Product<'g> {
 
 impl<'g> Product<'g> {
     fn at(graph: &'g Graph, id: NodeId, node: &'g Node) -> Result<Option<Self>, TransformError> {
-        if !is_product(graph, node) {
-            return Ok(None);
-        }
+        let factors = (dequantizer(graph, node, 0), dequantizer(graph, node, 1));
+        let (Op::Mul, (Some(a), Some(b))) = (&node.op, factors) else { return Ok(None) };
         let mut operands = Vec::with_capacity(2);
-        for slot in 0..2 {
-            let dequantize = dequantizer(graph, node, slot).expect("this is a product");
+        for dequantize in [a, b] {
             let parameters = Parameters::of(graph, dequantize)?;
             let (DType::U8, Some((scale, zero_point))) = (parameters.dtype, parameters.per_tensor()) else {
                 let reason = "expected uint8 codes of one scale and zero point as factors";
@@ -101,8 +95,8 @@ impl<'g> Product<'g> {
             let mut x = editor.add_node(&integer, cast, [Some(self.codes[slot])], &integer)?;
             if self.zero_points[slot] != 0 {
                 let centered = editor.unique_name(&format!("{name}_{role}_centered"));
-                let constant = editor.unique_name(&format!("{centered}_b"));
-                let zero_point = editor.add_constant(&constant, Tensor::scalar(self.zero_points[slot]))?;
+                let zero_point = editor
+                    .add_fresh_constant(&format!("{centered}_b"), Tensor::scalar(self.zero_points[slot]))?;
                 x = editor.add_node(&centered, Op::Sub, [Some(x), Some(zero_point)], &centered)?;
             }
             factors.push(Some(x));
@@ -113,8 +107,11 @@ impl<'g> Product<'g> {
             editor.set_input(relu, 0, Some(accumulator));
             accumulator = graph.node(relu).output;
         }
-        let float = editor.unique_name(&format!("{}_float", graph.value(accumulator).name));
-        let float = editor.add_node(&float, Op::Cast { to: DType::F32 }, [Some(accumulator)], &float)?;
+        let float = editor.add_fresh_node(
+            &format!("{}_float", graph.value(accumulator).name),
+            Op::Cast { to: DType::F32 },
+            [Some(accumulator)],
+        )?;
         for &quantizer in &self.quantizers {
             let parameters = Parameters::of(graph, graph.node(quantizer))?;
             let Some((scale, _)) = parameters.per_tensor() else {

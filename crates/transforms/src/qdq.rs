@@ -245,6 +245,16 @@ fn dequantized_constant<'g>(
     Ok(Some(DequantizedConstant { id, node: dequantize, tensor, name: &value.name, parameters }))
 }
 
+/// What an i8 code and its zero point gain when they are stored as u8.
+pub(crate) const SIGN_OFFSET: i64 = 128;
+
+/// i8 codes, or their zero points, as u8 ones that are [`SIGN_OFFSET`] greater; none for other types.
+pub(crate) fn unsigned(codes: &Tensor) -> Option<Tensor> {
+    // Adding 128 modulo 256 is flipping the sign bit.
+    let unsigned = codes.as_slice::<i8>()?.iter().map(|&code| code.cast_unsigned() ^ 0x80).collect();
+    Some(Tensor::from_vec::<u8>(codes.shape(), unsigned).expect("as many elements as before"))
+}
+
 /// A zero point as a scalar of the type that it offsets.
 pub(crate) fn zero_point_scalar(dtype: DType, zero_point: i64) -> Tensor {
     const FITS: &str = "a zero point was read from this type";

@@ -127,13 +127,11 @@ impl<'g> QuantizedSum<'g> {
         op: Op,
         inputs: impl Into<Vec<Option<ValueId>>>,
     ) -> Result<ValueId, TransformError> {
-        let name = editor.unique_name(&format!("{}_{operator}", self.node.name));
-        Ok(editor.add_node(&name, op, inputs, &name)?)
+        Ok(editor.add_fresh_node(&format!("{}_{operator}", self.node.name), op, inputs)?)
     }
 
     fn constant(&self, editor: &mut GraphEditor, role: &str, value: i32) -> Result<ValueId, TransformError> {
-        let name = editor.unique_name(&format!("{}_{role}", self.node.name));
-        Ok(editor.add_constant(&name, Tensor::scalar(value))?)
+        Ok(editor.add_fresh_constant(&format!("{}_{role}", self.node.name), Tensor::scalar(value))?)
     }
 }
 

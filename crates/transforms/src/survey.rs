@@ -38,9 +38,7 @@ fn judge(graph: &Graph, id: NodeId, node: &Node) -> Result<(), String> {
         }),
         op if op.moves_data() => Ok(()),
         Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => Ok(()),
-        Op::Pad => match node.input(2).is_none_or(|value| {
-            pointwise::known_tensor(graph, value).and_then(|tensor| tensor.as_single::<f32>()) == Some(0.0)
-        }) {
+        Op::Pad => match pointwise::pads_with_zeros(graph, node) {
             true => Ok(()),
             false => {
                 Err("codes are padded with the code of 0, which is no other number's; pad with 0".to_owned())

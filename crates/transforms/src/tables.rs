@@ -172,21 +172,21 @@ impl Function {
     ) -> Result<(), TransformError> {
         let node = graph.node(self.quantizer);
         let name = graph.value(node.output).name.clone();
-        let index = editor.unique_name(&format!("{name}_index"));
-        let mut x = editor.add_node(&index, Op::Cast { to: DType::I32 }, [Some(self.codes)], &index)?;
+        let mut x = editor.add_fresh_node(
+            &format!("{name}_index"),
+            Op::Cast { to: DType::I32 },
+            [Some(self.codes)],
+        )?;
         let channels = tables.len() / CODES;
         if let Some(axis) = self.axis.filter(|_| channels > 1) {
             let mut shape = vec![1; graph.value(self.leaf).ty.rank()];
             shape[axis] = channels;
             let offsets = (0..channels).map(|channel| (channel * CODES) as i32).collect();
             let offsets = Tensor::from_vec::<i32>(&shape, offsets).expect("an offset for each channel");
-            let constant = editor.unique_name(&format!("{name}_channel_offset"));
-            let offsets = editor.add_constant(&constant, offsets)?;
-            let add = editor.unique_name(&format!("{name}_channel_index"));
-            x = editor.add_node(&add, Op::Add, [Some(x), Some(offsets)], &add)?;
+            let offsets = editor.add_fresh_constant(&format!("{name}_channel_offset"), offsets)?;
+            x = editor.add_fresh_node(&format!("{name}_channel_index"), Op::Add, [Some(x), Some(offsets)])?;
         }
-        let table = editor.unique_name(&format!("{name}_table"));
-        let table = editor.add_constant(&table, Tensor::vector(tables.to_vec()))?;
+        let table = editor.add_fresh_constant(&format!("{name}_table"), Tensor::vector(tables.to_vec()))?;
         editor.replace_node(self.quantizer, Op::Gather { axis: 0 }, [Some(table), Some(x)]);
         editor.annotate(node.output, None);
         let tables = if channels == 1 { "a table".to_owned() } else { format!("{channels} tables") };

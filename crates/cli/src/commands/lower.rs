@@ -7,12 +7,8 @@ use onnx2int_transforms::compare;
 
 use super::transform;
 use crate::arguments::Lower;
-use crate::execution::{self, Interpreter};
+use crate::execution::{self, Interpreter, MOST_PROBED};
 use crate::{console, files};
-
-/// Multiplications and additions of an image above which a network is compared once and not at each
-/// step.
-const LARGE: u64 = 1_000_000_000;
 
 pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     let model = files::read_model(&arguments.model)?;
@@ -33,8 +29,8 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     let mut made = Vec::new();
     let interpreter = Interpreter::new(arguments.threads.count());
     let whole = execution::probe(&quantized);
-    // A large network is compared once, from end to end.
-    let at_once = multiply_adds(&quantized) > LARGE;
+    // A large network is compared once, from end to end, and not at each step.
+    let at_once = multiply_adds(&quantized) > MOST_PROBED;
     let probe = if at_once { execution::without_images(&whole) } else { whole.clone() };
     let mut graph = quantized.clone();
     for stage in &Stage::ALL[2..] {

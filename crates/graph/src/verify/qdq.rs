@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::rule::{Report, Rule};
 use super::stages::Context;
 use crate::movement::{carriers, moves_slot, origins};
-use crate::{DType, Graph, Node, Op, Source, Tensor, Value, ValueId};
+use crate::pointwise::known_tensor;
+use crate::{DType, Graph, Node, Op, Tensor, ValueId};
 
 pub(super) fn input_is_float(context: &Context<'_>, report: &mut Report) {
     inputs_are(context.graph, DType::F32, Rule::InputIsFloat, report);
@@ -43,7 +44,7 @@ pub(super) fn layers_are_quantized(context: &Context<'_>, report: &mut Report) {
         for (slot, input) in node.inputs.iter().enumerate() {
             let Some(input) = *input else { continue };
             let role = node.op.operand_role(slot);
-            if slot == 2 && known(graph, graph.value(input)).is_some() {
+            if slot == 2 && known_tensor(graph, input).is_some() {
                 continue;
             }
             let origins = match slot {
@@ -55,8 +56,7 @@ pub(super) fn layers_are_quantized(context: &Context<'_>, report: &mut Report) {
             for origin in origins {
                 let dequantize = dequantizer(graph, origin);
                 let is_right = dequantize.is_some_and(|dequantize| {
-                    !constant
-                        || graph.operand(dequantize, 0).is_some_and(|value| known(graph, value).is_some())
+                    !constant || dequantize.input(0).is_some_and(|value| known_tensor(graph, value).is_some())
                 });
                 if !is_right {
                     let of_constant = if constant { " of a constant" } else { "" };
@@ -83,14 +83,14 @@ pub(super) fn layers_are_quantized(context: &Context<'_>, report: &mut Report) {
 pub(super) fn bias_is_quantized(context: &Context<'_>, report: &mut Report) {
     let graph = context.graph;
     for (_, node) in graph.nodes().filter(|(_, node)| is_float_layer(graph, node)) {
-        if let Some(bias) = graph.operand(node, 2)
-            && known(graph, bias).is_some()
+        if let Some(bias) = node.input(2)
+            && known_tensor(graph, bias).is_some()
         {
             report.add(
                 Rule::BiasIsQuantized,
                 &node.name,
                 "a bias that comes from DequantizeLinear of a constant",
-                format!("the constant {:?}", bias.name),
+                format!("the constant {:?}", graph.value(bias).name),
             );
         }
     }
@@ -102,7 +102,7 @@ pub(super) fn scales_are_positive(context: &Context<'_>, report: &mut Report) {
         if !matches!(node.op, Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. }) {
             continue;
         }
-        let scales = graph.operand(node, 1).and_then(|value| known(graph, value)?.as_slice::<f32>());
+        let scales = node.input(1).and_then(|value| known_tensor(graph, value)?.as_slice::<f32>());
         let found = match scales {
             None => "a scale that is computed".to_owned(),
             Some(scales) => match scales.iter().find(|&&scale| !(scale.is_finite() && scale > 0.0)) {
@@ -194,9 +194,9 @@ pub(super) fn relu_is_explicit(context: &Context<'_>, report: &mut Report) {
     for (_, node) in graph.nodes() {
         let zero_is_least = matches!(node.op, Op::QuantizeLinear { .. })
             && graph.value(node.output).ty.dtype == DType::U8
-            && match graph.operand(node, 2) {
+            && match node.input(2) {
                 None => true,
-                Some(zero_point) => known(graph, zero_point)
+                Some(zero_point) => known_tensor(graph, zero_point)
                     .and_then(Tensor::as_slice::<u8>)
                     .is_some_and(|zero_points| zero_points.iter().all(|&zero_point| zero_point == 0)),
             };
@@ -235,10 +235,10 @@ pub(super) fn quantizer_changes_values(context: &Context<'_>, report: &mut Repor
 
 /// Whether two quantizers have one scale and zero point, for the whole tensor.
 fn has_parameters_of(graph: &Graph, node: &Node, other: &Node) -> bool {
-    let scale = |node: &Node| known(graph, graph.operand(node, 1)?)?.as_single::<f32>();
-    let zero_point = |node: &Node| match graph.operand(node, 2) {
+    let scale = |node: &Node| known_tensor(graph, node.input(1)?)?.as_single::<f32>();
+    let zero_point = |node: &Node| match node.input(2) {
         None => Some(0),
-        Some(value) => match known(graph, value)?.to_i64_vec()?.as_slice() {
+        Some(value) => match known_tensor(graph, value)?.to_i64_vec()?.as_slice() {
             &[zero_point] => Some(zero_point),
             _ => None,
         },
@@ -322,21 +322,6 @@ pub(super) fn is_float_layer(graph: &Graph, node: &Node) -> bool {
 fn dequantizer(graph: &Graph, value: ValueId) -> Option<&Node> {
     let (_, node) = graph.producer(value)?;
     matches!(node.op, Op::DequantizeLinear { .. }).then_some(node)
-}
-
-/// The tensor of a constant, or of a Constant node.
-fn known<'g>(graph: &'g Graph, value: &'g Value) -> Option<&'g Tensor> {
-    match &value.source {
-        Source::Constant(tensor) => Some(tensor),
-        Source::Node(id) => {
-            if let Op::Constant(tensor) = &graph.node(*id).op {
-                Some(tensor)
-            } else {
-                None
-            }
-        }
-        Source::Input => None,
-    }
 }
 
 fn describe(graph: &Graph, value: ValueId) -> String {

@@ -1,6 +1,7 @@
 //! The operands of one node of a file, and why a node cannot be read.
 
-use onnx2int_graph::{Graph, Op, Source, Tensor, TensorType, ValueId};
+use onnx2int_graph::pointwise::known_tensor;
+use onnx2int_graph::{Graph, Tensor, TensorType, ValueId};
 
 use super::attributes::Attributes;
 
@@ -71,18 +72,7 @@ impl<'a> Operands<'a> {
     /// The tensor of an operand that is an initializer or the result of a `Constant` node; none if
     /// the operand is computed, or left out.
     pub(super) fn constant(&self, slot: usize) -> Result<Option<&'a Tensor>, Refusal> {
-        let Some(id) = self.get(slot)? else { return Ok(None) };
-        Ok(match &self.graph.value(id).source {
-            Source::Constant(tensor) => Some(tensor),
-            Source::Input => None,
-            Source::Node(node) => {
-                if let Op::Constant(tensor) = &self.graph.node(*node).op {
-                    Some(tensor)
-                } else {
-                    None
-                }
-            }
-        })
+        Ok(self.get(slot)?.and_then(|id| known_tensor(self.graph, id)))
     }
 
     /// Refuses more operands than the operator has.

@@ -127,8 +127,7 @@ impl Window {
         let ones = Tensor::from_vec(&shape, vec![1_i8; shape.iter().product()]).expect("a one for each tap");
         let name = editor.graph().value(node.output).name.clone();
         let constant = |editor: &mut GraphEditor, role: &str, tensor: Tensor| {
-            let name = editor.unique_name(&format!("{name}_{role}"));
-            editor.add_constant(&name, tensor)
+            editor.add_fresh_constant(&format!("{name}_{role}"), tensor)
         };
         let weights = constant(editor, "ones", ones)?;
         let scale = constant(editor, "ones_dequantized_scale", Tensor::scalar(1.0 / multiple as f32))?;

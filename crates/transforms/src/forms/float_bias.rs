@@ -67,10 +67,8 @@ fn rewrite_site(
 ) -> Result<(), TransformError> {
     let node = graph.node(id);
     let name = graph.operand(node, 2).expect("the site has a bias").name.clone();
-    let mut constant = |role: &str, tensor: Tensor| {
-        let name = editor.unique_name(&format!("{name}_{role}"));
-        editor.add_constant(&name, tensor)
-    };
+    let mut constant =
+        |role: &str, tensor: Tensor| editor.add_fresh_constant(&format!("{name}_{role}"), tensor);
     let integers = constant("quantized", Tensor::vector(integers))?;
     let scales = match scales.as_slice() {
         &[scale] => Tensor::scalar(scale),

@@ -81,8 +81,11 @@ fn without_factors(
     }
     let mut inputs = editor.graph().node(id).inputs.clone();
     if attributes.trans_a {
-        let name = editor.unique_name(&format!("{}_transposed", node.name));
-        inputs[0] = Some(editor.add_node(&name, Op::Transpose { perm: vec![1, 0] }, [inputs[0]], &name)?);
+        inputs[0] = Some(editor.add_fresh_node(
+            &format!("{}_transposed", node.name),
+            Op::Transpose { perm: vec![1, 0] },
+            [inputs[0]],
+        )?);
         plain.trans_a = false;
     }
     if plain != *attributes {

@@ -1,7 +1,7 @@
 //! A `Pad` of zeros in front of a convolution is the convolution's own padding.
 
 use onnx2int_graph::infer::resolve_axis;
-use onnx2int_graph::pointwise::known_tensor;
+use onnx2int_graph::pointwise::{known_tensor, pads_with_zeros};
 use onnx2int_graph::{ConvAttributes, Graph, Node, NodeId, Op, Pads};
 
 use crate::edits::rewrite_each;
@@ -37,10 +37,6 @@ fn zeros_around(graph: &Graph, node: &Node) -> Option<Pads> {
         return None;
     }
     let numbers = |slot| known_tensor(graph, node.input(slot)?)?.to_i64_vec();
-    let adds_zeros = match node.input(2) {
-        None => true,
-        Some(value) => known_tensor(graph, value)?.as_single::<f32>() == Some(0.0),
-    };
     let rank = graph.operand(node, 0)?.ty.rank();
     let axes: Vec<usize> = match node.input(3) {
         None => (0..rank).collect(),
@@ -60,7 +56,7 @@ fn zeros_around(graph: &Graph, node: &Node) -> Option<Pads> {
             None => return None,
         }
     }
-    adds_zeros.then_some(around)
+    pads_with_zeros(graph, node).then_some(around)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Tensor, ValueId, movement};
 
 use crate::edits::rewrite_each;
+use crate::qdq;
 use crate::{RewriteLog, TransformError};
 
 pub(super) fn rewrite(graph: Graph, log: &mut RewriteLog) -> Result<Graph, TransformError> {
@@ -33,8 +34,7 @@ pub(super) fn rewrite(graph: Graph, log: &mut RewriteLog) -> Result<Graph, Trans
                 },
                 // Without one a DequantizeLinear has the zero point 0.
                 None => {
-                    let name = editor.unique_name(&format!("{}_zero_point", node.name));
-                    editor.add_constant(&name, Tensor::scalar(128_u8))?
+                    editor.add_fresh_constant(&format!("{}_zero_point", node.name), Tensor::scalar(128_u8))?
                 }
             };
             editor.set_input(id, 2, Some(zero_point));
@@ -76,16 +76,11 @@ fn unsigned(
     zero_point: ValueId,
 ) -> Result<ValueId, TransformError> {
     let value = graph.value(zero_point);
-    let Some(codes) = value.constant().and_then(Tensor::as_slice::<i8>) else {
+    let Some(tensor) = value.constant().and_then(qdq::unsigned) else {
         let reason = "expected a constant int8 zero point; fold it into an initializer first";
         return Err(TransformError::refused("quantization-constant", &node.name, reason));
     };
-    // Adding 128 modulo 256 is flipping the sign bit.
-    let codes = codes.iter().map(|&code| code.cast_unsigned() ^ 0x80).collect();
-    let tensor = Tensor::from_vec::<u8>(&value.ty.fixed_shape().unwrap_or_default(), codes)
-        .expect("as many zero points as before");
-    let name = editor.unique_name(&format!("{}_unsigned", value.name));
-    Ok(editor.add_constant(&name, tensor)?)
+    Ok(editor.add_fresh_constant(&format!("{}_unsigned", value.name), tensor)?)
 }
 
 #[cfg(test)]

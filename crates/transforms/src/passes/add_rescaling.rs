@@ -239,8 +239,9 @@ fn write_preprocessing(
         let step = editor.unique_name(&format!("{name}_{suffix}"));
         let mut inputs = vec![Some(x)];
         for (slot, constant) in constants.into_iter().enumerate() {
-            let constant_name = editor.unique_name(&format!("{step}_{}", op.operand_role(slot + 1)));
-            inputs.push(Some(editor.add_constant(&constant_name, constant)?));
+            inputs.push(Some(
+                editor.add_fresh_constant(&format!("{step}_{}", op.operand_role(slot + 1)), constant)?,
+            ));
         }
         x = editor.add_node(&step, op, inputs, &step)?;
     }

@@ -181,8 +181,7 @@ fn clip_codes(
     let name = editor.graph().value(node.output).name.clone();
     let readers: Vec<_> = editor.graph().consumers(node.output).collect();
     let add = |editor: &mut GraphEditor, suffix: &str, op: Op, inputs: Vec<Option<ValueId>>| {
-        let name = editor.unique_name(&format!("{name}_{suffix}"));
-        editor.add_node(&name, op, inputs, &name)
+        editor.add_fresh_node(&format!("{name}_{suffix}"), op, inputs)
     };
     let (scale, zero_point) = (node.input(1), node.input(2));
     let dequantize = Op::DequantizeLinear { axis: 1 };

@@ -248,11 +248,12 @@ impl<'g> IntegerWeights<'g> {
         set_constant_named(editor, self.id, 1, self.tensor_of(narrow), &format!("{}_narrow", self.name))?;
         self.set_zero_point(editor, self.id, narrow)?;
 
-        let constant = editor.unique_name(&format!("{}_rest", self.name));
-        let weights = editor.add_constant(&constant, self.tensor_of(rest))?;
+        let weights = editor.add_fresh_constant(&format!("{}_rest", self.name), self.tensor_of(rest))?;
         let rest_output = editor.unique_name(&format!("{name}_rest"));
-        let constant = editor.unique_name(&format!("{rest_output}_{}", self.node.op.operand_role(3)));
-        let zero_point = editor.add_constant(&constant, zero_point_scalar(rest.dtype, rest.zero_point))?;
+        let zero_point = editor.add_fresh_constant(
+            &format!("{rest_output}_{}", self.node.op.operand_role(3)),
+            zero_point_scalar(rest.dtype, rest.zero_point),
+        )?;
         let rest_node = editor.unique_name(&format!("{}_rest", self.node.name));
         let operands = [self.node.input(0), Some(weights), self.node.input(2), Some(zero_point)];
         let rest = editor.add_node(&rest_node, self.node.op.clone(), operands, &rest_output)?;

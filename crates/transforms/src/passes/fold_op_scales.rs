@@ -398,8 +398,7 @@ fn dequantize_output(
     };
     let accumulator = editor.unique_name(&format!("{name}_accumulator"));
     editor.rename_value(output, &accumulator)?;
-    let scale = editor.unique_name(&format!("{name}_scale"));
-    let scale = editor.add_constant(&scale, scales)?;
+    let scale = editor.add_fresh_constant(&format!("{name}_scale"), scales)?;
     let node = editor.unique_name(&format!("{name}_dequantize"));
     editor.insert_after(output, &node, Op::Mul, &[scale], &name)?;
     Ok(node)

@@ -74,7 +74,9 @@ use onnx2int_graph::{
 };
 
 use crate::edits::{set_constant, set_constant_named};
-use crate::qdq::{Layer, Parameters, is_layer, position_weights, sinks, zero_point_scalar};
+use crate::qdq::{
+    Layer, Parameters, SIGN_OFFSET, is_layer, position_weights, sinks, unsigned, zero_point_scalar,
+};
 use crate::{Executor, RewriteLog, Transform, TransformError, products, tables};
 
 /// The `integer-ops` transform; see the file's head.
@@ -366,8 +368,7 @@ impl Rewriter<'_> {
         if let Some(present) = present {
             return Ok(present.output);
         }
-        let name = self.editor.unique_name(&format!("{}_float", graph.value(value).name));
-        Ok(self.editor.add_node(&name, cast, [Some(value)], &name)?)
+        Ok(self.editor.add_fresh_node(&format!("{}_float", graph.value(value).name), cast, [Some(value)])?)
     }
 
     /// A Mul of an accumulator by a constant of one number, or one for each channel.
@@ -414,16 +415,6 @@ fn accumulator_reader(node: &Node, operand: &str) -> TransformError {
         node.op.name()
     );
     TransformError::refused("accumulator-reader", &node.name, reason)
-}
-
-/// What an i8 code and its zero point gain when they are stored as u8.
-const SIGN_OFFSET: i64 = 128;
-
-/// i8 weights as u8 weights whose zero point is [`SIGN_OFFSET`] greater; none for other types.
-fn unsigned(weights: &Tensor) -> Option<Tensor> {
-    // Adding 128 modulo 256 is flipping the sign bit.
-    let unsigned = weights.as_slice::<i8>()?.iter().map(|&weight| weight.cast_unsigned() ^ 0x80).collect();
-    Some(Tensor::from_vec::<u8>(weights.shape(), unsigned).expect("as many elements as before"))
 }
 
 /// A matrix with rows and columns exchanged.

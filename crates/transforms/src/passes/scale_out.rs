@@ -226,10 +226,13 @@ impl<'g> OutputQuantizer<'g> {
         let mut x = self.accumulator;
         let mut step = |operator: &str, op: Op, constant: &str, value: &dyn Fn(&ChannelRescale) -> i32| {
             let values: Vec<i32> = rescale.channels.iter().map(value).collect();
-            let name = editor.unique_name(&format!("{}_{constant}", self.node.name));
-            let constant = editor.add_constant(&name, self.constant(values))?;
-            let name = editor.unique_name(&format!("{}_{operator}", self.node.name));
-            x = editor.add_node(&name, op, [Some(x), Some(constant)], &name)?;
+            let constant = editor
+                .add_fresh_constant(&format!("{}_{constant}", self.node.name), self.constant(values))?;
+            x = editor.add_fresh_node(
+                &format!("{}_{operator}", self.node.name),
+                op,
+                [Some(x), Some(constant)],
+            )?;
             Ok::<_, TransformError>(())
         };
         if !form.after_relu {
@@ -353,10 +356,9 @@ fn without_zero_point(
     }
     let zero_point =
         i32::try_from(zero_point).expect("a zero point is of an integer type of at most 32 bits");
-    let integers = editor.unique_name(&format!("{name}_integers"));
-    let integers = editor.add_node(&integers, Op::Cast { to: DType::I32 }, [Some(raw)], &integers)?;
-    let constant = editor.unique_name(&format!("{name}_zero_point"));
-    let constant = editor.add_constant(&constant, Tensor::scalar(zero_point))?;
+    let integers =
+        editor.add_fresh_node(&format!("{name}_integers"), Op::Cast { to: DType::I32 }, [Some(raw)])?;
+    let constant = editor.add_fresh_constant(&format!("{name}_zero_point"), Tensor::scalar(zero_point))?;
     let subtract = editor.unique_name(&format!("{name}_from_zero_point"));
     Ok(editor.add_node(&subtract, Op::Sub, [Some(integers), Some(constant)], name)?)
 }
