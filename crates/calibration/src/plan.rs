@@ -119,12 +119,9 @@ impl Planner<'_> {
             | Op::Unsqueeze
             | Op::Gather { .. } => self.movement(id, node),
             Op::Pad => {
-                if !pointwise::pads_with_zeros(graph, node) {
-                    return Err("expected a Pad of zeros; quantized values are padded with their zero point"
-                        .to_owned());
-                }
-                self.reads(id, vec![0]);
-                Ok(())
+                Err("expected zeros around an image right in front of a convolution, whose padding they \
+                            become; give the operator behind it pads of its own"
+                    .to_owned())
             }
             op if pointwise::is_pointwise(op) => self.pointwise(id, node),
             Op::Identity | Op::Dropout | Op::Constant(_) => Ok(()),

@@ -101,12 +101,6 @@ pub fn known_tensor(graph: &Graph, value: ValueId) -> Option<&Tensor> {
     }
 }
 
-/// Whether the elements that a `Pad` adds are known to be 0.
-pub fn pads_with_zeros(graph: &Graph, pad: &Node) -> bool {
-    pad.input(2)
-        .is_none_or(|value| known_tensor(graph, value).and_then(Tensor::as_single::<f32>) == Some(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

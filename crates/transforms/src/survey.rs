@@ -38,12 +38,11 @@ fn judge(graph: &Graph, id: NodeId, node: &Node) -> Result<(), String> {
         }),
         op if op.moves_data() => Ok(()),
         Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => Ok(()),
-        Op::Pad => match pointwise::pads_with_zeros(graph, node) {
-            true => Ok(()),
-            false => {
-                Err("codes are padded with the code of 0, which is no other number's; pad with 0".to_owned())
-            }
-        },
+        Op::Pad => {
+            Err("only zeros around an image right in front of a convolution become its padding; give the \
+                        operator behind it pads of its own"
+                .to_owned())
+        }
         op if pointwise::is_pointwise(op) => judge_pointwise(graph, node),
         Op::MatMul => Err("a product of two values that are computed; only one with constant weights and a \
                            matrix has an integer form"
@@ -136,7 +135,7 @@ fn is_dequantized(graph: &Graph, value: ValueId) -> bool {
     let origins = movement::origins(graph, value);
     origins.into_iter().all(|origin| {
         graph.producer(origin).is_some_and(|(_, node)| {
-            matches!(node.op, Op::DequantizeLinear { .. } | Op::Pad) && !pointwise::is_known(graph, origin)
+            matches!(node.op, Op::DequantizeLinear { .. }) && !pointwise::is_known(graph, origin)
         })
     })
 }
@@ -167,12 +166,14 @@ mod tests {
              %tq = QuantizeLinear(%t, 0.5, 3u8)
              %td = DequantizeLinear(%tq, 0.5, 3u8)
              %o = Sigmoid(%td)
-             out %s, %o",
+             const %around: i64[4] = [0, 1, 0, 1]
+             %z = Pad(%td, %around)
+             out %s, %o, %z",
         );
         let error = survey(&graph).unwrap_err();
         let TransformError::Unsupported { nodes } = &error else { panic!("{error}") };
         let named: Vec<(&str, &str)> = nodes.iter().map(|node| (node.node.as_str(), node.op)).collect();
-        assert_eq!(named, [("a", "Tanh"), ("p", "Div"), ("s", "Softmax"), ("o", "Sigmoid")]);
+        assert_eq!(named, [("a", "Tanh"), ("p", "Div"), ("s", "Softmax"), ("o", "Sigmoid"), ("z", "Pad")]);
         assert!(error.to_string().contains("\"y\", which is not quantized"), "{error}");
     }
 

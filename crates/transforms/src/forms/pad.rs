@@ -1,7 +1,7 @@
 //! A `Pad` of zeros in front of a convolution is the convolution's own padding.
 
 use onnx2int_graph::infer::resolve_axis;
-use onnx2int_graph::pointwise::{known_tensor, pads_with_zeros};
+use onnx2int_graph::pointwise::known_tensor;
 use onnx2int_graph::{ConvAttributes, Graph, Node, NodeId, Op, Pads};
 
 use crate::edits::rewrite_each;
@@ -36,6 +36,10 @@ fn zeros_around(graph: &Graph, node: &Node) -> Option<Pads> {
     if !matches!(node.op, Op::Pad) {
         return None;
     }
+    let adds_zeros = match node.input(2) {
+        None => true,
+        Some(value) => known_tensor(graph, value)?.as_single::<f32>() == Some(0.0),
+    };
     let numbers = |slot| known_tensor(graph, node.input(slot)?)?.to_i64_vec();
     let rank = graph.operand(node, 0)?.ty.rank();
     let axes: Vec<usize> = match node.input(3) {
@@ -56,7 +60,7 @@ fn zeros_around(graph: &Graph, node: &Node) -> Option<Pads> {
             None => return None,
         }
     }
-    pads_with_zeros(graph, node).then_some(around)
+    adds_zeros.then_some(around)
 }
 
 #[cfg(test)]
