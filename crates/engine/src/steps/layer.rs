@@ -1,0 +1,272 @@
+//! Convolutions and matrix products: sums of products, their bias, and what is behind them.
+//!
+//! A tile is some pixels by some vectors of filters. Its sums stay in registers over the whole depth of
+//! the kernel; a vector of weights is loaded once for all pixels, and each group of a pixel's elements
+//! is broadcast to all lanes. Pixels lie channels-last, so that a row of the kernel is one run of
+//! memory, and nothing of the size of im2col is ever written. A matrix product is the same with an
+//! image in place of a pixel.
+
+use std::ops::Range;
+
+use crate::lanes::{GROUP_BYTES, Lanes, element_bytes};
+use crate::pack::{Block, Packed, Run};
+use crate::rescale::Rescale;
+
+/// A layer with packed weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) runs: Vec<Run>,
+    pub(crate) packed: Packed,
+    /// One for each channel, zero points folded in, padded for vectors.
+    pub(crate) bias: Vec<i32>,
+    /// None: the sums themselves are the result, as i32.
+    pub(crate) rescale: Option<Rescale>,
+    /// The greatest of each 2 by 2 results, side by side, is the result.
+    pub(crate) pooled: bool,
+}
+
+impl Layer {
+    /// Heap bytes of weights and constants.
+    pub(crate) fn bytes(&self) -> usize {
+        let rescale = self.rescale.as_ref().map_or(0, Rescale::bytes);
+        self.packed.weights.bytes().len() + self.bias.len() * size_of::<i32>() + rescale
+    }
+}
+
+/// How a layer walks over its input and its output; steps count elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// Rows of pixels, before pooling.
+    pub(crate) rows: usize,
+    /// Pixels in a row, before pooling.
+    pub(crate) columns: usize,
+    pub(crate) row_step: usize,
+    pub(crate) column_step: usize,
+    /// From one row of results to the next, after pooling.
+    pub(crate) output_row_step: usize,
+    /// From one pixel's results to the next one's.
+    pub(crate) output_column_step: usize,
+}
+
+impl Walk {
+    /// Rows of results, after pooling.
+    pub(crate) fn output_rows(&self, pooled: bool) -> usize {
+        if pooled { self.rows / 2 } else { self.rows }
+    }
+}
+
+/// Computes some rows of results of some blocks.
+///
+/// `input` begins at the first element of the first window, and is readable a cache line
+/// beyond the last one; `output` begins at the first result of row `rows.start`.
+#[inline(always)]
+pub(crate) fn run<S: Lanes>(
+    lanes: S,
+    layer: &Layer,
+    walk: Walk,
+    input: &[u8],
+    output: &mut [u8],
+    rows: Range<usize>,
+    blocks: Range<usize>,
+) {
+    for block in &layer.packed.blocks[blocks] {
+        let tile = Tile { lanes, layer, walk, block, input };
+        match (layer.pooled, block.vectors) {
+            (false, 1) => tile.single_rows::<1>(&rows, output),
+            (false, 2) => tile.single_rows::<2>(&rows, output),
+            (false, _) => tile.single_rows::<4>(&rows, output),
+            (true, 1) => tile.row_pairs::<1>(&rows, output),
+            (true, 2) => tile.row_pairs::<2>(&rows, output),
+            (true, _) => tile.row_pairs::<4>(&rows, output),
+        }
+    }
+}
+
+/// The most pixels of a tile, for its vectors of filters: sums, weights and a broadcast fit the
+/// registers (32 of AVX-512), and the pixels' addresses those of the integer unit.
+const fn most_pixels(vectors: usize) -> usize {
+    match vectors {
+        1 => 12,
+        2 => 10,
+        _ => 6,
+    }
+}
+
+struct Tile<'a, S> {
+    lanes: S,
+    layer: &'a Layer,
+    walk: Walk,
+    block: &'a Block,
+    input: &'a [u8],
+}
+
+impl<S: Lanes> Tile<'_, S> {
+    #[inline(always)]
+    fn single_rows<const V: usize>(&self, rows: &Range<usize>, output: &mut [u8]) {
+        for row in rows.clone() {
+            let output = &mut output[(row - rows.start) * self.walk.output_row_step * self.result_bytes()..];
+            for (column, pixels) in tiles(self.walk.columns, most_pixels(V)) {
+                macro_rules! of {
+                    ($($pixels:literal)*) => {
+                        match pixels {
+                            $($pixels => {
+                                let sums = self.sums::<$pixels, V>(row, column);
+                                self.finish(sums, column, output);
+                            })*
+                            _ => unreachable!("tiles are at most as wide as asked for"),
+                        }
+                    };
+                }
+                of!(1 2 3 4 5 6 7 8 9 10 11 12);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn row_pairs<const V: usize>(&self, rows: &Range<usize>, output: &mut [u8]) {
+        for row in rows.clone() {
+            let output = &mut output[(row - rows.start) * self.walk.output_row_step * self.result_bytes()..];
+            for (pair, pairs) in tiles(self.walk.columns / 2, most_pixels(V) / 2) {
+                macro_rules! of {
+                    ($($pairs:literal $pixels:literal),*) => {
+                        match pairs {
+                            $($pairs => {
+                                let upper = self.pair_greatest::<$pairs, $pixels, V>(2 * row, 2 * pair);
+                                let lower = self.pair_greatest::<$pairs, $pixels, V>(2 * row + 1, 2 * pair);
+                                let greatest: [[S::Vector; V]; $pairs] = std::array::from_fn(|p| {
+                                    std::array::from_fn(|v| self.lanes.max(upper[p][v], lower[p][v]))
+                                });
+                                self.finish(greatest, pair, output);
+                            })*
+                            _ => unreachable!("tiles are at most as wide as asked for"),
+                        }
+                    };
+                }
+                of!(1 2, 2 4, 3 6, 4 8, 5 10, 6 12);
+            }
+        }
+    }
+
+    /// The greater sum of each two neighbours.
+    #[inline(always)]
+    fn pair_greatest<const PAIRS: usize, const P: usize, const V: usize>(
+        &self,
+        row: usize,
+        column: usize,
+    ) -> [[S::Vector; V]; PAIRS] {
+        let sums = self.sums::<P, V>(row, column);
+        std::array::from_fn(|pair| {
+            std::array::from_fn(|v| self.lanes.max(sums[2 * pair][v], sums[2 * pair + 1][v]))
+        })
+    }
+
+    /// The sums of `P` pixels from that one on, with their bias.
+    #[inline(always)]
+    fn sums<const P: usize, const V: usize>(&self, row: usize, column: usize) -> [[S::Vector; V]; P] {
+        let lanes = self.lanes;
+        let bias: [S::Vector; V] =
+            std::array::from_fn(|v| lanes.load(&self.layer.bias[self.block.filter + v * S::LANES..]));
+        let mut sums = [bias; P];
+        let first = row * self.walk.row_step + column * self.walk.column_step + self.block.input_offset;
+        let vector_bytes = S::LANES * GROUP_BYTES;
+        let mut weights = &self.layer.packed.weights.bytes()[self.block.weights..];
+        for run in &self.layer.runs {
+            let groups = run.elements.div_ceil(S::GROUP);
+            let pixels: [&[[u8; GROUP_BYTES]]; P] = std::array::from_fn(|p| {
+                let start = (first + p * self.walk.column_step + run.offset) * element_bytes::<S>();
+                let (groups, _) = self.input[start..start + groups * GROUP_BYTES].as_chunks();
+                groups
+            });
+            let (here, rest) = weights.split_at(groups * V * vector_bytes);
+            weights = rest;
+            for (group, packed) in here.chunks_exact(V * vector_bytes).enumerate() {
+                let weights: [S::Weights; V] =
+                    std::array::from_fn(|v| lanes.weights(&packed[v * vector_bytes..]));
+                for p in 0..P {
+                    let x = pixels[p][group];
+                    for v in 0..V {
+                        sums[p][v] = lanes.dot(sums[p][v], x, weights[v]);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    const fn result_bytes(&self) -> usize {
+        if self.layer.rescale.is_some() { 1 } else { size_of::<i32>() }
+    }
+
+    /// Writes the results of `P` pixels from that one of the row on.
+    #[inline(always)]
+    fn finish<const P: usize, const V: usize>(
+        &self,
+        sums: [[S::Vector; V]; P],
+        column: usize,
+        output: &mut [u8],
+    ) {
+        let lanes = self.lanes;
+        for v in 0..V {
+            let filter = self.block.filter + v * S::LANES;
+            let width = (self.block.filters - v * S::LANES).min(S::LANES);
+            let sums: [S::Vector; P] = std::array::from_fn(|p| sums[p][v]);
+            let at = |p: usize| (column + p) * self.walk.output_column_step + filter;
+            if let Some(rescale) = &self.layer.rescale {
+                let bytes = rescale.apply(lanes, filter, sums);
+                for (p, &vector) in bytes.iter().enumerate() {
+                    store_bytes(lanes, vector, &mut output[at(p)..][..width]);
+                }
+            } else {
+                for (p, &vector) in sums.iter().enumerate() {
+                    let mut elements = [0; crate::lanes::MOST_LANES];
+                    lanes.store(vector, &mut elements);
+                    let (to, _) = output[at(p) * size_of::<i32>()..][..width * size_of::<i32>()].as_chunks_mut();
+                    for (to, element) in to.iter_mut().zip(elements) {
+                        *to = element.to_ne_bytes();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The low bytes of as many lanes as there is room for.
+#[inline(always)]
+pub(crate) fn store_bytes<S: Lanes>(lanes: S, vector: S::Vector, to: &mut [u8]) {
+    if to.len() == S::LANES {
+        lanes.narrow(vector, to);
+    } else {
+        let mut bytes = [0; crate::lanes::MOST_LANES];
+        lanes.narrow(vector, &mut bytes);
+        to.copy_from_slice(&bytes[..to.len()]);
+    }
+}
+
+/// `count` divided into as few parts of at most `most` as can be, as even as can be: `(first, length)`.
+fn tiles(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = count.div_ceil(most);
+    (0..parts).map(move |part| {
+        let first = part * count / parts;
+        (first, (part + 1) * count / parts - first)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_everything_once() {
+        for count in 0..200 {
+            for most in 1..13 {
+                let mut next = 0;
+                for (first, length) in tiles(count, most) {
+                    assert_eq!(first, next);
+                    assert!((1..=most).contains(&length));
+                    next += length;
+                }
+                assert_eq!(next, count);
+            }
+        }
+    }
+}
