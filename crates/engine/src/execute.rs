@@ -250,12 +250,7 @@ fn layer_run(
     rows: Range<usize>,
     blocks: Range<usize>,
 ) {
-    with_lanes!(instructions, |lanes| {
-        lanes.vectorize(
-            #[inline(always)]
-            || layer::run(lanes, layer, walk, input, output, rows, blocks),
-        )
-    });
+    with_lanes!(instructions, |lanes| layer::run(lanes, layer, walk, input, output, rows, blocks));
 }
 
 /// What a step reads and what it writes.

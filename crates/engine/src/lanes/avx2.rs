@@ -23,6 +23,7 @@ impl Avx2 {
 
 /// # Safety
 /// The processor has the instructions.
+#[inline(never)]
 #[target_feature(enable = "avx2")]
 unsafe fn with_instructions<R>(work: impl FnOnce() -> R) -> R {
     work()

@@ -23,6 +23,7 @@ impl Avx512Vnni {
 
 /// # Safety
 /// The processor has the instructions.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn with_instructions<R>(work: impl FnOnce() -> R) -> R {
     work()

@@ -59,7 +59,6 @@ impl Walk {
 ///
 /// `input` begins at the first element of the first window, and is readable a cache line
 /// beyond the last one; `output` begins at the first result of row `rows.start`.
-#[inline(always)]
 pub(crate) fn run<S: Lanes>(
     lanes: S,
     layer: &Layer,
@@ -101,7 +100,6 @@ struct Tile<'a, S> {
 }
 
 impl<S: Lanes> Tile<'_, S> {
-    #[inline(always)]
     fn single_rows<const V: usize>(&self, rows: &Range<usize>, output: &mut [u8]) {
         for row in rows.clone() {
             let output = &mut output[(row - rows.start) * self.walk.output_row_step * self.result_bytes()..];
@@ -109,9 +107,14 @@ impl<S: Lanes> Tile<'_, S> {
                 macro_rules! of {
                     ($($pixels:literal)*) => {
                         match pixels {
-                            $($pixels => {
-                                let sums = self.sums::<$pixels, V>(row, column);
-                                self.finish(sums, column, output);
+                            $($pixels if $pixels <= most_pixels(V) => {
+                                self.lanes.vectorize(
+                                    #[inline(always)]
+                                    || {
+                                        let sums = self.sums::<$pixels, V>(row, column);
+                                        self.finish(sums, column, output);
+                                    },
+                                );
                             })*
                             _ => unreachable!("tiles are at most as wide as asked for"),
                         }
@@ -122,7 +125,6 @@ impl<S: Lanes> Tile<'_, S> {
         }
     }
 
-    #[inline(always)]
     fn row_pairs<const V: usize>(&self, rows: &Range<usize>, output: &mut [u8]) {
         for row in rows.clone() {
             let output = &mut output[(row - rows.start) * self.walk.output_row_step * self.result_bytes()..];
@@ -130,13 +132,18 @@ impl<S: Lanes> Tile<'_, S> {
                 macro_rules! of {
                     ($($pairs:literal $pixels:literal),*) => {
                         match pairs {
-                            $($pairs => {
-                                let upper = self.pair_greatest::<$pairs, $pixels, V>(2 * row, 2 * pair);
-                                let lower = self.pair_greatest::<$pairs, $pixels, V>(2 * row + 1, 2 * pair);
-                                let greatest: [[S::Vector; V]; $pairs] = std::array::from_fn(|p| {
-                                    std::array::from_fn(|v| self.lanes.max(upper[p][v], lower[p][v]))
-                                });
-                                self.finish(greatest, pair, output);
+                            $($pairs if $pixels <= most_pixels(V) => {
+                                self.lanes.vectorize(
+                                    #[inline(always)]
+                                    || {
+                                        let upper = self.pair_greatest::<$pairs, $pixels, V>(2 * row, 2 * pair);
+                                        let lower = self.pair_greatest::<$pairs, $pixels, V>(2 * row + 1, 2 * pair);
+                                        let greatest: [[S::Vector; V]; $pairs] = std::array::from_fn(|p| {
+                                            std::array::from_fn(|v| self.lanes.max(upper[p][v], lower[p][v]))
+                                        });
+                                        self.finish(greatest, pair, output);
+                                    },
+                                );
                             })*
                             _ => unreachable!("tiles are at most as wide as asked for"),
                         }
@@ -174,12 +181,14 @@ impl<S: Lanes> Tile<'_, S> {
             let groups = run.elements.div_ceil(S::GROUP);
             let pixels: [&[[u8; GROUP_BYTES]]; P] = std::array::from_fn(|p| {
                 let start = (first + p * self.walk.column_step + run.offset) * element_bytes::<S>();
-                let (groups, _) = self.input[start..start + groups * GROUP_BYTES].as_chunks();
-                groups
+                let (elements, _) = self.input[start..].as_chunks();
+                // All have one length, which spares a check in the loop.
+                &elements[..groups]
             });
             let (here, rest) = weights.split_at(groups * V * vector_bytes);
             weights = rest;
-            for (group, packed) in here.chunks_exact(V * vector_bytes).enumerate() {
+            for group in 0..groups {
+                let packed = &here[group * V * vector_bytes..][..V * vector_bytes];
                 let weights: [S::Weights; V] =
                     std::array::from_fn(|v| lanes.weights(&packed[v * vector_bytes..]));
                 for p in 0..P {
