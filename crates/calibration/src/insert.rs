@@ -10,7 +10,7 @@ use onnx2int_graph::{
 
 use crate::observe::Observed;
 use crate::plan::{Layer, Plan};
-use crate::{CalibrationError, Quantized, QuantizedTensor, Settings};
+use crate::{CalibrationError, LogitScales, Quantized, QuantizedTensor, Settings};
 
 pub(crate) fn insert(
     graph: &Graph,
@@ -164,7 +164,8 @@ impl Inserter<'_> {
         };
         let values = weights.as_slice::<f32>().expect("checked to be f32");
         let biases = bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
-        let per_channel = self.settings.per_axis && !layer.logits;
+        let shared = layer.logits && self.settings.logits == LogitScales::Shared;
+        let per_channel = self.settings.per_axis && !shared;
         let limit = weight_limit(self.settings.weight_bits);
         let float = LayerWeights {
             values,

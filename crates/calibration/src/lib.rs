@@ -9,8 +9,8 @@
 //! where the u8 quantizer at zero point 0 implies it.
 //!
 //! Own choices:
-//! - the logits layer's weights are quantized per tensor and its output is not quantized, so that
-//!   the raw i32 logits share one scale;
+//! - the logits layer's output is not quantized, and its weights have one scale unless
+//!   [`LogitScales::PerChannel`] is asked for, so that the raw i32 logits share one scale;
 //! - the input's range is not observed but follows from the preprocessing;
 //! - an all-zero channel takes the layer's median scale, and no weight scale is so small that the
 //!   i32 bias exceeds `2^30`: a near-dead channel can neither divide by zero nor overflow.
@@ -34,10 +34,23 @@ pub struct Settings {
     pub per_axis: bool,
     /// Bits of a weight, 2 to 8: weights are from `-(2^(bits-1) - 1)` to `2^(bits-1) - 1`.
     pub weight_bits: u32,
+    /// Whether `per_axis` goes for the layer of the logits too.
+    pub logits: LogitScales,
     /// How the range of an activation is chosen.
     pub method: Method,
     /// Threads that run the float network.
     pub threads: usize,
+}
+
+/// The weight scales of the layer that gives the logits, where weights have one for each channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogitScales {
+    /// One for all channels: the raw i32 sums are the logits, in one unit.
+    #[default]
+    Shared,
+    /// One for each channel, as in all other layers and in ONNX Runtime's quantizer: finer weights,
+    /// and the integer stages have to bring the logits to one scale.
+    PerChannel,
 }
 
 /// How the range of an activation follows from what was observed.

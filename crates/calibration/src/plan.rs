@@ -149,7 +149,19 @@ impl Planner<'_> {
             Op::Cast { to } => {
                 Err(format!("expected no change of type within the network, found one to {to}"))
             }
-            _ => Err("the quantizer has no rule for this operator".to_owned()),
+            // The pointwise ones are above; a guard does not count as an arm.
+            Op::BatchNormalization { .. }
+            | Op::Relu
+            | Op::Activation(_)
+            | Op::PRelu
+            | Op::Clip
+            | Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Max
+            | Op::Min
+            | Op::Shape { .. } => Err("the quantizer has no rule for this operator".to_owned()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
 
-use onnx2int_calibration::{CalibrationError, Method, Quantized, Settings, quantize};
+use onnx2int_calibration::{CalibrationError, LogitScales, Method, Quantized, Settings, quantize};
 use onnx2int_dataset::{Images, Normalization, PIXELS};
 use onnx2int_graph::{Graph, Op, Stage, Tensor, verify, verify_stage};
 
@@ -32,7 +32,7 @@ fn images(count: usize) -> Images {
 }
 
 fn settings(per_axis: bool) -> Settings {
-    Settings { per_axis, weight_bits: 8, method: Method::MinMax, threads: 2 }
+    Settings { per_axis, weight_bits: 8, logits: LogitScales::Shared, method: Method::MinMax, threads: 2 }
 }
 
 fn quantized(text: &str, per_axis: bool) -> Result<Quantized, CalibrationError> {
@@ -70,6 +70,23 @@ fn the_form_is_that_of_the_quantized_stage() {
     let relu = graph.node(graph.node_by_name("relu_quantize").unwrap());
     assert_eq!(pool.inputs[1..], relu.inputs[1..]);
     assert!(graph.value(relu.output).annotation.is_some());
+}
+
+#[test]
+fn logits_have_scales_of_their_own_where_asked_for() {
+    let graph = network();
+    let images = images(5);
+    let with = |per_axis| {
+        let settings = Settings { logits: LogitScales::PerChannel, ..settings(per_axis) };
+        let verified = verify(&graph).unwrap();
+        let quantized =
+            quantize(verified, &images, &[0, 1, 2, 3, 4], &Normalization::default(), settings).unwrap().graph;
+        verify_stage(&quantized, Stage::Quantized).unwrap();
+        ["fc.weight_scale", "fc.bias_scale"]
+            .map(|name| quantized.value(quantized.value_by_name(name).unwrap()).ty.to_string())
+    };
+    assert_eq!(with(true), ["f32[4]", "f32[4]"]);
+    assert_eq!(with(false), ["f32[]", "f32[]"], "one for each layer is asked for");
 }
 
 #[test]
@@ -121,7 +138,7 @@ fn the_number_of_threads_changes_nothing() {
     let images = images(45);
     let indices: Vec<usize> = (0..45).collect();
     let with = |method, threads| {
-        let settings = Settings { per_axis: true, weight_bits: 8, method, threads };
+        let settings = Settings { method, threads, ..settings(true) };
         quantize(verify(&graph).unwrap(), &images, &indices, &Normalization::default(), settings)
             .unwrap()
             .graph

@@ -248,6 +248,9 @@ pub(crate) struct Quantize {
     /// One weight scale for each output channel instead of one for each layer
     #[arg(long)]
     pub(crate) per_axis: bool,
+    /// per-axis: the weight scales of the layer that gives the logits
+    #[arg(long, value_enum, default_value_t = Logits::Shared)]
+    pub(crate) logits: Logits,
     /// Bits of a weight, 2 to 8; with 7 no two products leave 16 bits, where kernels saturate
     #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=8))]
     pub(crate) weight_bits: u32,
@@ -265,6 +268,15 @@ pub(crate) struct Quantize {
     pub(crate) preprocessing: Preprocessing,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+/// The weight scales of the layer that gives the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Logits {
+    /// One for all, so that raw integer sums are the logits
+    Shared,
+    /// One for each output channel, as in other layers; `lower` brings the sums to one scale and reports what that loses
+    PerChannel,
 }
 
 /// How the range of an activation is chosen.

@@ -1,13 +1,13 @@
 //! `onnx2int quantize`: a float model to 8-bit QDQ form.
 
 use anyhow::Context;
-use onnx2int_calibration::{Method, Settings, quantize};
+use onnx2int_calibration::{LogitScales, Method, Settings, quantize};
 use onnx2int_dataset::{ImageSource, OpenOptions, open, spread};
 use onnx2int_evaluation::ScoredModel;
 use onnx2int_graph::{Graph, Stage, verify, verify_stage};
 use onnx2int_transforms::{RewriteLog, prepare};
 
-use crate::arguments::{CalibrationMethod, Quantize};
+use crate::arguments::{CalibrationMethod, Logits, Quantize};
 use crate::execution::Interpreter;
 use crate::{console, files, images};
 
@@ -22,6 +22,10 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     let settings = Settings {
         per_axis: arguments.per_axis,
         weight_bits: arguments.weight_bits,
+        logits: match arguments.logits {
+            Logits::Shared => LogitScales::Shared,
+            Logits::PerChannel => LogitScales::PerChannel,
+        },
         method: match arguments.calibration {
             CalibrationMethod::MinMax => Method::MinMax,
             CalibrationMethod::MovingAverage => Method::MovingAverage,

@@ -29,7 +29,7 @@ use report::Report;
 use results::{Findings, NetworkResult, Quantizers, Row};
 use steps::{Scored, Subject};
 
-/// The twin that is made with the settings of `onnx2int quantize --per-axis`.
+/// The twin that is made with the settings of `onnx2int quantize --per-axis --logits per-channel`.
 const COMPARABLE: &str = "ort";
 
 /// Which networks, and how thoroughly.
