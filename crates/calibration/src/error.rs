@@ -71,6 +71,9 @@ pub enum CalibrationError {
     /// The float network did not run.
     #[error("the float model cannot be run for calibration")]
     Run(#[from] RuntimeError),
+    /// What was made on the way breaks a rule of graphs.
+    #[error("a graph that the quantizer made breaks a rule; this is a defect of onnx2int")]
+    Verify(#[source] onnx2int_graph::VerifyError),
     /// The graph could not be changed as planned.
     #[error("the quantized graph cannot be made")]
     Edit(#[from] EditError),

@@ -8,6 +8,7 @@ use onnx2int_graph::{
     Graph, GraphEditor, Node, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata, pointwise,
 };
 
+use crate::correct_bias::Corrections;
 use crate::observe::Observed;
 use crate::plan::{Layer, Plan};
 use crate::{CalibrationError, LogitScales, Quantized, QuantizedTensor, Settings};
@@ -18,6 +19,7 @@ pub(crate) fn insert(
     observed: &Observed,
     normalization: &Normalization,
     settings: Settings,
+    corrections: &Corrections,
 ) -> Result<Quantized, CalibrationError> {
     let mut inserter = Inserter {
         graph,
@@ -25,6 +27,7 @@ pub(crate) fn insert(
         observed,
         normalization,
         settings,
+        corrections,
         editor: GraphEditor::from(graph.clone()),
         done: HashMap::new(),
         activations: Vec::new(),
@@ -63,6 +66,7 @@ struct Inserter<'a> {
     observed: &'a Observed,
     normalization: &'a Normalization,
     settings: Settings,
+    corrections: &'a Corrections,
     editor: GraphEditor,
     done: HashMap<ValueId, Activation>,
     activations: Vec<QuantizedTensor>,
@@ -163,7 +167,14 @@ impl Inserter<'_> {
             None => None,
         };
         let values = weights.as_slice::<f32>().expect("checked to be f32");
-        let biases = bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
+        let mut biases =
+            bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
+        let corrections = self.corrections.get(&layer.node);
+        for (bias, correction) in biases.iter_mut().flatten().zip(corrections.into_iter().flatten()) {
+            #[expect(clippy::cast_possible_truncation, reason = "biases are stored as f32")]
+            let corrected = (f64::from(*bias) + correction) as f32;
+            *bias = corrected;
+        }
         let shared = layer.logits && self.settings.logits == LogitScales::Shared;
         let per_channel = self.settings.per_axis && !shared;
         let limit = weight_limit(self.settings.weight_bits);

@@ -8,6 +8,8 @@
 //! biases of scale `input scale * weight scale`, pairs around `MaxPool` and `Flatten`, and no `Relu`
 //! where the u8 quantizer at zero point 0 implies it.
 //!
+//! On request [`equalize`] changes the float network first, and [`correct_bias`] the biases last.
+//!
 //! Own choices:
 //! - the logits layer's output is not quantized, and its weights have one scale unless
 //!   [`LogitScales::PerChannel`] is asked for, so that the raw i32 logits share one scale;
@@ -15,6 +17,8 @@
 //! - an all-zero channel takes the layer's median scale, and no weight scale is so small that the
 //!   i32 bias exceeds `2^30`: a near-dead channel can neither divide by zero nor overflow.
 
+mod correct_bias;
+mod equalize;
 mod error;
 mod histogram;
 mod insert;
@@ -22,8 +26,10 @@ mod observe;
 mod plan;
 
 use onnx2int_dataset::{ImageSource, Normalization};
-use onnx2int_graph::{Graph, Verified};
+use onnx2int_graph::{Graph, Verified, verify};
 use serde::Serialize;
+
+use correct_bias::Corrections;
 
 pub use error::{CalibrationError, Unsupported};
 
@@ -38,6 +44,10 @@ pub struct Settings {
     pub logits: LogitScales,
     /// How the range of an activation is chosen.
     pub method: Method,
+    /// Equalize the ranges of channels between layers first (Nagel et al. 2019, section 4.1).
+    pub equalize: bool,
+    /// Take the mean error of each layer's channels out of its bias (section 4.2 there).
+    pub correct_bias: bool,
     /// Threads that run the float network.
     pub threads: usize,
 }
@@ -109,6 +119,14 @@ pub fn quantize(
     normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
+    let mut own = graph.graph().clone();
+    if settings.equalize {
+        own = equalize::equalize(&own, &plan::plan(&own)?)?.0;
+    }
+    if settings.correct_bias {
+        own = correct_bias::with_biases(&own, &plan::plan(&own)?)?;
+    }
+    let graph = verify(&own).map_err(CalibrationError::Verify)?;
     let plan = plan::plan(graph.graph())?;
     let input = &graph.value(plan.input).ty;
     let extents: Vec<_> = input.shape.iter().skip(1).map(|dim| dim.fixed()).collect();
@@ -125,5 +143,15 @@ pub fn quantize(
         threads: settings.threads,
     };
     let observed = observe::observe(observation, settings.method)?;
-    insert::insert(graph.graph(), &plan, &observed, normalization, settings)
+    let quantized = |corrections: &Corrections| {
+        insert::insert(&own, &plan, &observed, normalization, settings, corrections)
+    };
+    let corrections = match settings.correct_bias {
+        true => {
+            let graph = |corrections: &Corrections| Ok(quantized(corrections)?.graph);
+            correct_bias::corrections(observation, &plan, graph)?
+        }
+        false => Corrections::new(),
+    };
+    quantized(&corrections)
 }

@@ -70,6 +70,18 @@ pub(crate) fn observe(observation: Observation<'_>, method: Method) -> Result<Ob
     Ok(values.iter().copied().zip(chosen).collect())
 }
 
+/// The mean of each channel (axis 1) of each value, over images and places.
+pub(crate) fn means(observation: Observation<'_>) -> Result<Vec<Vec<f64>>, CalibrationError> {
+    let session = prepare(RuntimeKind::Tract, observation.graph, observation.values)?;
+    let scanner = Scanner { observation, session: session.as_ref() };
+    let empty = |position: usize| {
+        let shape = &observation.graph.value(observation.values[position]).ty.shape;
+        Mean::of(shape.iter().skip(1).map(|dim| dim.fixed()).collect())
+    };
+    let sums = scanner.scan(empty, Mean::see, |whole, part| whole.merge(&part))?;
+    Ok(sums.into_iter().map(Mean::means).collect())
+}
+
 /// Runs batches and gathers what is seen of each tensor.
 struct Scanner<'a> {
     observation: Observation<'a>,
@@ -191,5 +203,40 @@ impl Average {
     #[expect(clippy::cast_possible_truncation, reason = "an average of numbers that were f32")]
     fn range(&self) -> (f32, f32) {
         ((self.least / self.weight) as f32, (self.greatest / self.weight) as f32)
+    }
+}
+
+/// Sums of the channels of a tensor `[N, channels, places...]`.
+struct Mean {
+    sums: Vec<f64>,
+    places: usize,
+    counted: usize,
+}
+
+impl Mean {
+    /// Nothing seen yet of a tensor with these extents behind the batch.
+    fn of(extents: Option<Vec<usize>>) -> Self {
+        let extents = extents.expect("an image of fixed extents gives layers of fixed extents");
+        let channels = extents.first().copied().unwrap_or(1);
+        Self { sums: vec![0.0; channels], places: extents.iter().skip(1).product(), counted: 0 }
+    }
+
+    fn see(&mut self, values: &[f32], images: usize) {
+        for (position, places) in values.chunks(self.places).enumerate() {
+            let channel = position % self.sums.len();
+            self.sums[channel] += places.iter().map(|&value| f64::from(value)).sum::<f64>();
+        }
+        self.counted += images * self.places;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
+            *sum += other;
+        }
+        self.counted += other.counted;
+    }
+
+    fn means(self) -> Vec<f64> {
+        self.sums.into_iter().map(|sum| sum / self.counted as f64).collect()
     }
 }

@@ -260,6 +260,13 @@ pub(crate) struct Quantize {
     /// percentile: what part of the values a range holds
     #[arg(long, value_name = "PERCENT", default_value_t = 99.99, value_parser = percent)]
     pub(crate) percentile: f64,
+    /// Bring the channels between two layers to like ranges of weights first (cross-layer equalization, arXiv
+    /// 1906.04721); the float network's function stays the same
+    #[arg(long)]
+    pub(crate) equalize: bool,
+    /// Take the mean error of each channel on the calibration images out of its bias (bias correction, same paper)
+    #[arg(long)]
+    pub(crate) correct_bias: bool,
     /// Images to observe ranges on, evenly spread; the same number always takes the same images [default: 1000, or all
     /// of fewer]
     #[arg(long, value_name = "N")]

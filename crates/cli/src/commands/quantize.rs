@@ -33,6 +33,8 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
             CalibrationMethod::Entropy => Method::Entropy,
             CalibrationMethod::Mse => Method::MeanSquaredError,
         },
+        equalize: arguments.equalize,
+        correct_bias: arguments.correct_bias,
         threads: arguments.threads.count(),
     };
     let prepared = prepared(&model.graph, settings.threads)
