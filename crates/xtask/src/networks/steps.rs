@@ -9,7 +9,7 @@ use super::Extent;
 use super::fixtures::FOLDER;
 
 /// How many training images our quantizer looks at, as the twins did.
-const CALIBRATION_SAMPLES: &str = "1000";
+pub(super) const CALIBRATION_SAMPLES: &str = "1000";
 
 /// What the scripts are made of: with another version of these, a result may be another one.
 const SCRIPTS: [&str; 4] =
