@@ -23,6 +23,7 @@ mod error;
 mod histogram;
 mod insert;
 mod observe;
+mod overrides;
 mod plan;
 
 use onnx2int_dataset::{ImageSource, Normalization};
@@ -30,11 +31,13 @@ use onnx2int_graph::{Graph, Verified, verify};
 use serde::Serialize;
 
 use correct_bias::Corrections;
+use overrides::Chosen;
 
 pub use error::{CalibrationError, Unsupported};
+pub use overrides::{MethodName, NodeOverride, Overrides, TensorOverride};
 
 /// Settings of [`quantize`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// One weight scale for each output channel instead of one for each layer.
     pub per_axis: bool,
@@ -48,6 +51,8 @@ pub struct Settings {
     pub equalize: bool,
     /// Take the mean error of each layer's channels out of its bias (section 4.2 there).
     pub correct_bias: bool,
+    /// What goes for single tensors and nodes instead.
+    pub overrides: Overrides,
     /// Threads that run the float network.
     pub threads: usize,
 }
@@ -98,7 +103,8 @@ pub struct QuantizedTensor {
 /// A quantized network.
 #[derive(Clone, Debug)]
 pub struct Quantized {
-    /// The network in QDQ form.
+    /// The network in QDQ form; its metadata names the stage unless a layer was excluded, which no
+    /// stage allows.
     pub graph: Graph,
     /// Every activation that was quantized, in execution order.
     pub activations: Vec<QuantizedTensor>,
@@ -110,7 +116,7 @@ pub struct Quantized {
 /// batches, so that memory does not grow with their number.
 ///
 /// # Errors
-/// Lists every node that cannot be quantized; names a tensor that is not finite on the data, or an
+/// Lists every node that cannot be quantized; names an entry of the overrides that matches nothing; names a tensor that is not finite on the data, or an
 /// image that cannot be read.
 pub fn quantize(
     graph: Verified<'_>,
@@ -119,15 +125,17 @@ pub fn quantize(
     normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
+    let planned = |graph: &Graph| plan::plan(graph, &settings.overrides.excluded(graph)?);
     let mut own = graph.graph().clone();
     if settings.equalize {
-        own = equalize::equalize(&own, &plan::plan(&own)?)?.0;
+        own = equalize::equalize(&own, &planned(&own)?)?.0;
     }
     if settings.correct_bias {
-        own = correct_bias::with_biases(&own, &plan::plan(&own)?)?;
+        own = correct_bias::with_biases(&own, &planned(&own)?)?;
     }
     let graph = verify(&own).map_err(CalibrationError::Verify)?;
-    let plan = plan::plan(graph.graph())?;
+    let plan = planned(graph.graph())?;
+    let resolved = settings.overrides.resolve(graph.graph(), &plan)?;
     let input = &graph.value(plan.input).ty;
     let extents: Vec<_> = input.shape.iter().skip(1).map(|dim| dim.fixed()).collect();
     let found = images.shape();
@@ -142,9 +150,12 @@ pub fn quantize(
         normalization,
         threads: settings.threads,
     };
-    let observed = observe::observe(observation, settings.method)?;
+    let observed = observe::observe(observation, |value| match resolved.tensors.get(&value) {
+        Some(&Chosen::Method(method)) => method,
+        _ => settings.method,
+    })?;
     let quantized = |corrections: &Corrections| {
-        insert::insert(&own, &plan, &observed, normalization, settings, corrections)
+        insert::insert(&own, &plan, &observed, normalization, &settings, &resolved, corrections)
     };
     let corrections = match settings.correct_bias {
         true => {

@@ -33,7 +33,11 @@ pub(crate) struct Observation<'a> {
     pub(crate) threads: usize,
 }
 
-pub(crate) fn observe(observation: Observation<'_>, method: Method) -> Result<Observed, CalibrationError> {
+/// The range of each value, by the method that `method_of` names for it.
+pub(crate) fn observe(
+    observation: Observation<'_>,
+    method_of: impl Fn(ValueId) -> Method,
+) -> Result<Observed, CalibrationError> {
     let values = observation.values;
     if values.is_empty() {
         return Ok(Observed::new());
@@ -45,28 +49,32 @@ pub(crate) fn observe(observation: Observation<'_>, method: Method) -> Result<Ob
         let tensor = observation.graph.value(values[position]).name.clone();
         return Err(CalibrationError::NotFinite { tensor });
     }
-    let chosen: Vec<(f32, f32)> = match method {
-        Method::MinMax => extremes.iter().map(|range| (range.least, range.greatest)).collect(),
-        Method::MovingAverage => scanner
-            .scan(|_| Average::default(), Average::see, |whole, part| whole.merge(&part))?
-            .iter()
-            .map(Average::range)
-            .collect(),
-        Method::Percentile(_) | Method::Entropy | Method::MeanSquaredError => {
+    let methods: Vec<Method> = values.iter().map(|&value| method_of(value)).collect();
+    let averages = match methods.contains(&Method::MovingAverage) {
+        true => scanner.scan(|_| Average::default(), Average::see, |whole, part| whole.merge(&part))?,
+        false => Vec::new(),
+    };
+    let is_spread = |method: &Method| {
+        matches!(method, Method::Percentile(_) | Method::Entropy | Method::MeanSquaredError)
+    };
+    let histograms = match methods.iter().any(is_spread) {
+        true => {
             let empty = |position: usize| {
                 let Range { least, greatest, .. } = extremes[position];
                 Histogram::new(least, greatest)
             };
             let see = |histogram: &mut Histogram, values: &[f32], _: usize| histogram.see(values);
-            let histograms = scanner.scan(empty, see, |whole, part| whole.merge(&part))?;
-            let choose = |histogram: &Histogram| match method {
-                Method::Percentile(percent) => histogram.percentile(percent),
-                Method::Entropy => histogram.least_divergence(),
-                _ => histogram.least_squares(),
-            };
-            histograms.iter().map(choose).collect()
+            scanner.scan(empty, see, |whole, part| whole.merge(&part))?
         }
+        false => Vec::new(),
     };
+    let chosen = methods.iter().enumerate().map(|(position, method)| match *method {
+        Method::MinMax => (extremes[position].least, extremes[position].greatest),
+        Method::MovingAverage => averages[position].range(),
+        Method::Percentile(percent) => histograms[position].percentile(percent),
+        Method::Entropy => histograms[position].least_divergence(),
+        Method::MeanSquaredError => histograms[position].least_squares(),
+    });
     Ok(values.iter().copied().zip(chosen).collect())
 }
 

@@ -43,7 +43,8 @@ pub(crate) struct Plan {
     pub(crate) input: ValueId,
 }
 
-pub(crate) fn plan(graph: &Graph) -> Result<Plan, CalibrationError> {
+/// Plans the graph; `excluded` nodes stay float.
+pub(crate) fn plan(graph: &Graph, excluded: &HashSet<NodeId>) -> Result<Plan, CalibrationError> {
     let mut planner = Planner {
         graph,
         plan: Plan {
@@ -56,6 +57,7 @@ pub(crate) fn plan(graph: &Graph) -> Result<Plan, CalibrationError> {
             observed: Vec::new(),
             input: float_input(graph)?,
         },
+        excluded,
         sums: HashSet::new(),
     };
     let mut unsupported = Vec::new();
@@ -76,6 +78,7 @@ pub(crate) fn plan(graph: &Graph) -> Result<Plan, CalibrationError> {
 struct Planner<'g> {
     graph: &'g Graph,
     plan: Plan,
+    excluded: &'g HashSet<NodeId>,
     /// What layers and sums of two values give, with the Relu behind them: a function starts here.
     sums: HashSet<ValueId>,
 }
@@ -87,6 +90,11 @@ impl Planner<'_> {
         let result = &graph.value(node.output).ty;
         // Arithmetic on shapes is not part of the network's arithmetic.
         if result.dtype == DType::I64 && !matches!(node.op, Op::ArgMax { .. }) {
+            return Ok(());
+        }
+        if self.excluded.contains(&id) {
+            // Whoever reads it quantizes what it gives.
+            self.sums.insert(node.output);
             return Ok(());
         }
         match &node.op {
@@ -254,7 +262,7 @@ impl Planner<'_> {
             self.graph.producer(origin).is_some_and(|(id, node)| {
                 let pool = matches!(node.op, Op::AveragePool(_) | Op::GlobalAveragePool);
                 self.plan.layers.get(&id).is_some_and(|layer| layer.logits)
-                    || pool && ends_the_network(self.graph, node.output)
+                    || (pool || self.excluded.contains(&id)) && ends_the_network(self.graph, node.output)
             })
         })
     }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
 
-use onnx2int_calibration::{CalibrationError, LogitScales, Method, Quantized, Settings, quantize};
+use onnx2int_calibration::{CalibrationError, LogitScales, Method, Overrides, Quantized, Settings, quantize};
 use onnx2int_dataset::{Images, Normalization, PIXELS};
 use onnx2int_graph::{Graph, Op, Stage, Tensor, verify, verify_stage};
 
@@ -39,6 +39,7 @@ fn settings(per_axis: bool) -> Settings {
         method: Method::MinMax,
         equalize: false,
         correct_bias: false,
+        overrides: Overrides::default(),
         threads: 2,
     }
 }

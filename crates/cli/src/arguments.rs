@@ -267,6 +267,10 @@ pub(crate) struct Quantize {
     /// Take the mean error of each channel on the calibration images out of its bias (bias correction, same paper)
     #[arg(long)]
     pub(crate) correct_bias: bool,
+    /// Single tensors and nodes in TOML: exclude_nodes, exclude_op_types, [tensors."NAME"] with range, scale and
+    /// zero_point, or calibration and percentile, and [nodes."NAME"] with weight_bits and per_axis
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Images to observe ranges on, evenly spread; the same number always takes the same images [default: 1000, or all
     /// of fewer]
     #[arg(long, value_name = "N")]
