@@ -293,7 +293,8 @@ impl Op {
     }
 
     /// Whether the operator only moves elements or picks the greatest of some, so that it commutes
-    /// with every map of elements that is increasing and the same for the whole tensor.
+    /// with every map of elements that is increasing and the same for the whole tensor. What a `Pad`
+    /// adds has to be mapped as well.
     pub const fn moves_data(&self) -> bool {
         match self {
             Self::MaxPool(_)
@@ -303,6 +304,7 @@ impl Op {
             | Self::Concat { .. }
             | Self::Gather { .. }
             | Self::Slice
+            | Self::Pad
             | Self::Squeeze
             | Self::Unsqueeze
             | Self::Identity
@@ -331,8 +333,6 @@ impl Op {
             | Self::Cast { .. }
             | Self::LogSoftmax { .. }
             | Self::Softmax { .. }
-            // The cells that come in are not moved.
-            | Self::Pad
             | Self::Constant(_)
             | Self::Shape { .. }
             | Self::ArgMax { .. } => false,

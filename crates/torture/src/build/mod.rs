@@ -66,7 +66,7 @@ impl Block {
             Self::Convolution(_) => true,
             Self::Branches(branches, _) => !branches.is_empty(),
             Self::Residual(_) | Self::Average(_) => true,
-            Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
+            Self::Pool(_) | Self::Move(..) | Self::Pad(_) | Self::Activation(_) => false,
         }
     }
 
@@ -76,7 +76,7 @@ impl Block {
             Self::Convolution(_) => true,
             Self::Branches(branches, _) => !branches.is_empty(),
             Self::Residual(residual) => matches!(residual.branch, Branch::Convolution(_)),
-            Self::Average(_) | Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
+            Self::Average(_) | Self::Pool(_) | Self::Move(..) | Self::Pad(_) | Self::Activation(_) => false,
         }
     }
 }
@@ -151,6 +151,7 @@ impl Builder {
             Block::Branches(branches, joint) => self.branches(name, branches, *joint),
             Block::Pool(pool) => self.pool(name, pool),
             Block::Move(movement, pair) => self.movement(name, *movement, *pair),
+            Block::Pad(padding) => self.padding(name, padding),
             Block::Average(average) => self.average(name, average, ends && ending != Ending::Quantized),
             Block::Activation(activation) => self.activation(name, activation),
             Block::Residual(residual) => self.residual(name, residual, ends && ending != Ending::Quantized),
