@@ -15,11 +15,19 @@ pub(crate) fn moved_floats(graph: &Graph, node: &Node) -> Vec<(usize, ValueId)> 
     moved.filter_map(|(slot, input)| Some((slot, (*input)?))).collect()
 }
 
-/// The number that a `Pad` adds, if it is known and is one.
+/// The number that a `Pad` adds, if it is known and is one; quantizers quantize it as well.
 pub(crate) fn padding(graph: &Graph, node: &Node) -> Option<f32> {
     let value = match node.input(2) {
         None => 0.0,
-        Some(value) => known_tensor(graph, value)?.as_single::<f32>()?,
+        Some(value) => match graph.producer(value) {
+            Some((_, dequantize)) if matches!(dequantize.op, Op::DequantizeLinear { .. }) => {
+                let codes = graph.constant_operand(dequantize, 0)?.to_i64_vec()?;
+                let (scale, zero_point) = Parameters::of(graph, dequantize).ok()?.per_tensor()?;
+                let &[code] = codes.as_slice() else { return None };
+                (code - zero_point) as f32 * scale
+            }
+            _ => known_tensor(graph, value)?.as_single::<f32>()?,
+        },
     };
     (!value.is_nan()).then_some(value)
 }

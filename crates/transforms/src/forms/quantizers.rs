@@ -154,6 +154,17 @@ mod tests {
                 .replace("(%pq,", "(%p,"),
             );
         }
+        // A quantizer may have quantized the number as well.
+        check_form(
+            super::rewrite,
+            &network(
+                "const %c: i8[] = -3
+                 %v = DequantizeLinear(%c, 0.1, -6i8)
+                 %p = Pad(%d, %pads, %v, %axes)
+                 %pq = QuantizeLinear(%p, 0.5, 7u8)",
+            ),
+            &network("%p = Pad(%q, %pads, 8u8, %axes)").replace("(%pq,", "(%p,"),
+        );
         // Nothing but codes of the same parameters lies in front of it.
         check_form(
             super::rewrite,
