@@ -108,6 +108,7 @@ pub mod cost;
 pub mod digest;
 mod dtype;
 mod editor;
+pub mod float_tail;
 mod graph;
 pub mod infer;
 pub mod metadata;

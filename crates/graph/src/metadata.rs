@@ -13,6 +13,10 @@ pub const STD: &str = "onnx2int.std";
 /// [`output_scale_key`] for models of several outputs.
 pub const LOGIT_SCALE: &str = "onnx2int.logit_scale";
 
+/// The names of the nodes that stay in floats behind the integer part, one a line; see
+/// [`crate::float_tail`].
+pub const FLOAT_TAIL: &str = "onnx2int.float_tail";
+
 /// The preprocessing `(x / 255 - mean) / std` of a pixel `x` of one channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChannelNormalization {

@@ -139,8 +139,12 @@ pub fn compare(
         return interface(format!("{} outputs, as before", old.len()), new.len().to_string());
     }
     let depth = depth(before);
-    let mut result =
-        ProbeResult { images: old[0].images(), argmax_changes: 0, largest_logit: 0.0, largest_gap: Some(0.0) };
+    let mut result = ProbeResult {
+        images: old[0].images(),
+        argmax_changes: 0,
+        largest_logit: 0.0,
+        largest_gap: Some(0.0),
+    };
     for (old, new) in old.iter().zip(&new) {
         let one = compare_output(old, new, relation, depth)?;
         result.argmax_changes += one.argmax_changes;
@@ -157,7 +161,10 @@ fn compare_output(
     depth: f64,
 ) -> Result<ProbeResult, ProbeError> {
     if old.values.len() != new.values.len() || old.classes != new.classes {
-        return interface(format!("{} logits for each image, as before", old.classes), new.classes.to_string());
+        return interface(
+            format!("{} logits for each image, as before", old.classes),
+            new.classes.to_string(),
+        );
     }
     let largest = old.values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     let changes: Vec<usize> =
