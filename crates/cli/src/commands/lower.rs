@@ -45,7 +45,18 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
                 return Err(error)
                     .with_context(|| format!("cannot lower {:?}; nothing was written", arguments.model));
             }
-            Err(error) => return Err(keep_for_replay(arguments, &graph, *stage, error)),
+            Err(error) => {
+                let without = execution::without_images(&whole);
+                let hint = *stage == Stage::Sanitized
+                    && sanitize_with_float_tail(&graph, &interpreter, &without).is_ok();
+                let error = match hint {
+                    true => error.context(
+                        "with --allow-float-tail, what is not quantized at its end is left in floats",
+                    ),
+                    false => error,
+                };
+                return Err(keep_for_replay(arguments, &graph, *stage, error));
+            }
         };
         transform::print(&applied.record);
         if *stage == Stage::Sanitized && !arguments.allow_float_tail {
