@@ -47,6 +47,17 @@ impl ShapeValues {
         values
     }
 
+    /// The numbers that a value of a graph in the making holds, in row-major order, if all are known.
+    pub fn numbers_of(graph: &Graph, value: ValueId) -> Option<Vec<i64>> {
+        let mut values = Self::default();
+        values.look_back(graph, value);
+        let elements = values.get(graph, value)?.into_iter().map(|element| match element {
+            ShapeElement::Number(number) => Some(number),
+            ShapeElement::Symbol(_) => None,
+        });
+        elements.collect()
+    }
+
     /// The elements of a value, in row-major order, if they are known.
     pub fn get(&self, graph: &Graph, value: ValueId) -> Option<Vec<ShapeElement>> {
         match graph.value(value).constant() {

@@ -1,5 +1,6 @@
 //! Operators that move elements, speak of shapes, or are constants.
 
+use onnx2int_graph::shape_values::ShapeValues;
 use onnx2int_graph::{DType, Element, Op, Tensor};
 
 use super::{Expansion, Node, Refusal, required};
@@ -24,13 +25,12 @@ pub(super) fn constant(node: &Node<'_>) -> Result<Expansion, Refusal> {
     }
 }
 
-/// A tensor of one number is a constant, if its shape is one.
+/// A tensor of one number is a constant, if its shape is known.
 pub(super) fn constant_of_shape(node: &Node<'_>) -> Result<Expansion, Refusal> {
     node.operands.expect_at_most(1)?;
-    let Some(shape) = node.operands.constant(0)? else {
-        return Err("its shape is computed; only a constant one is supported".into());
+    let Some(shape) = ShapeValues::numbers_of(node.operands.graph, node.operands.required(0)?) else {
+        return Err("its shape depends on the input's; only a constant one is supported".into());
     };
-    let shape = shape.to_i64_vec().unwrap_or_default();
     let extents = shape.iter().map(|&extent| usize::try_from(extent).ok()).collect::<Option<Vec<_>>>();
     let count = |extents: &Vec<usize>| extents.iter().try_fold(1_usize, |all, &one| all.checked_mul(one));
     let Some(extents) = extents.filter(|extents| count(extents).is_some_and(|count| count <= MOST_FILLED))
