@@ -129,7 +129,7 @@ pub use activation::Activation;
 pub use dtype::DType;
 pub use editor::{EditError, GraphEditor};
 pub use graph::{Graph, Node, NodeId, QuantizationAnnotation, Source, Value, ValueId};
-pub use op::{AveragePoolAttributes, ConvAttributes, GemmAttributes, MaxPoolAttributes, Op, Pads};
+pub use op::{AveragePoolAttributes, ConvAttributes, GemmAttributes, Op, Pads, PoolWindow};
 pub use stage::{Relation, Stage};
 pub use tensor::{Array, Element, ElementCountError, Tensor};
 pub use text::ParseError;

@@ -2,7 +2,9 @@
 //! connections, and inputs of every kind.
 
 use onnx2int_graph::metadata::{ChannelNormalization, Normalization};
-use onnx2int_graph::{Activation as Operator, AveragePoolAttributes, EditError, Op, Tensor, ValueId};
+use onnx2int_graph::{
+    Activation as Operator, AveragePoolAttributes, EditError, Op, PoolWindow, Tensor, ValueId,
+};
 
 use super::{Builder, Fitted, Quantization, fitted_pool};
 use crate::network::{
@@ -66,11 +68,13 @@ impl Builder {
             Some(window) => {
                 let Fitted { kernel, strides, dilations, pads } = fitted_pool(window, &extents[1..]);
                 let attributes = |ceil_mode| AveragePoolAttributes {
-                    kernel_shape: kernel.clone(),
-                    strides: strides.clone(),
-                    pads: pads.clone(),
-                    dilations: dilations.clone(),
-                    ceil_mode,
+                    window: PoolWindow {
+                        kernel_shape: kernel.clone(),
+                        strides: strides.clone(),
+                        pads: pads.clone(),
+                        dilations: dilations.clone(),
+                        ceil_mode,
+                    },
                     count_include_pad: average.count_include_pad,
                 };
                 // Rounding up is refused where the last window would start in the padding.

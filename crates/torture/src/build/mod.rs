@@ -4,8 +4,8 @@ mod blocks;
 
 use onnx2int_graph::metadata;
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
-    Stage, Tensor, TensorType, ValueId,
+    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, Op, Pads, PoolWindow, Stage,
+    Tensor, TensorType, ValueId,
 };
 
 use crate::network::{
@@ -235,7 +235,7 @@ impl Builder {
     fn pool(&mut self, name: &str, pool: &Pool) -> Result<(), EditError> {
         let extents = self.extents();
         let Fitted { kernel, strides, dilations, pads } = fitted_pool(&pool.window, &extents[1..]);
-        let attributes = |ceil_mode| MaxPoolAttributes {
+        let attributes = |ceil_mode| PoolWindow {
             kernel_shape: kernel.clone(),
             strides: strides.clone(),
             pads: pads.clone(),
