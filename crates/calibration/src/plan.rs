@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use onnx2int_graph::pointwise::{self, Cone, known_tensor};
-use onnx2int_graph::{DType, Graph, Node, NodeId, Op, ValueId, movement};
+use onnx2int_graph::{DType, Graph, Node, NodeId, Op, Tensor, ValueId, movement};
 
 use crate::{CalibrationError, Unsupported};
 
@@ -123,14 +123,10 @@ impl Planner<'_> {
             | Op::Transpose { .. }
             | Op::Concat { .. }
             | Op::Slice
+            | Op::Pad
             | Op::Squeeze
             | Op::Unsqueeze
             | Op::Gather { .. } => self.movement(id, node),
-            Op::Pad => {
-                Err("expected zeros around an image right in front of a convolution, whose padding they \
-                            become; give the operator behind it pads of its own"
-                    .to_owned())
-            }
             op if pointwise::is_pointwise(op) => self.pointwise(id, node),
             Op::Identity | Op::Dropout | Op::Constant(_) => Ok(()),
             Op::Cast { to: DType::F32 }
@@ -204,7 +200,19 @@ impl Planner<'_> {
         {
             return Err("expected values of the network to move, found a constant among them".to_owned());
         }
-        if !matches!(node.op, Op::Concat { .. }) {
+        if matches!(node.op, Op::Pad) {
+            let added = match node.input(2) {
+                None => Some(0.0),
+                Some(value) => known_tensor(self.graph, value).and_then(Tensor::as_single::<f32>),
+            };
+            if !added.is_some_and(f32::is_finite) {
+                return Err("expected a finite constant to pad with; give the operator behind it pads of \
+                            its own"
+                    .to_owned());
+            }
+        }
+        // What a Pad adds must have a code as well: its result has a range of its own.
+        if !matches!(node.op, Op::Concat { .. } | Op::Pad) {
             self.plan.carriers.insert(id);
         }
         self.reads(id, moved);
@@ -298,8 +306,8 @@ impl Planner<'_> {
         self.plan
     }
 
-    /// The value whose range a value takes: a `Concat` that alone reads it, through movement, so that
-    /// nothing has to be brought to another scale there.
+    /// The value whose range a value takes: a `Concat` or a `Pad` that alone reads it, through
+    /// movement, so that nothing has to be brought to another scale there.
     fn range_source(&self, value: ValueId) -> ValueId {
         let graph = self.graph;
         let mut readers = graph.consumers(value);
@@ -310,7 +318,7 @@ impl Planner<'_> {
         }
         let behind = self.range_source(node.output);
         match node.op {
-            Op::Concat { .. } => behind,
+            Op::Concat { .. } | Op::Pad => behind,
             _ if self.plan.carriers.contains(&reader) && behind != node.output => behind,
             _ => value,
         }

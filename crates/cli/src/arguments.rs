@@ -370,6 +370,9 @@ pub(crate) struct Lower {
     /// Folder for the model of every stage
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: PathBuf,
+    /// Where the end of the network has no integer form, leave it in floats behind the integer part
+    #[arg(long)]
+    pub(crate) allow_float_tail: bool,
     #[command(flatten)]
     pub(crate) options: TransformOptions,
     #[command(flatten)]
