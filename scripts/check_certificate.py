@@ -120,6 +120,10 @@ def of_constant(array: np.ndarray, axis: int = 1) -> Bounds:
     return channels(array.min(axis=others), array.max(axis=others))
 
 
+# The metadata that names the nodes behind the integer part, one a line.
+FLOAT_TAIL = "onnx2int.float_tail"
+
+
 class Model:
     """An ONNX file, its nodes in the order in which the outputs ask for them."""
 
@@ -142,6 +146,9 @@ class Model:
         producers = {name: node for node in graph.node for name in node.output if name}
         initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.nodes = self._execution_order(producers)
+        if FLOAT_TAIL in self.metadata:
+            self.outputs = self._ends_before(set(self.metadata[FLOAT_TAIL].split("\n")), set(initializers))
+            self.nodes = self._execution_order(producers)
         used = {name for node in self.nodes for name in node.input if name} | set(self.outputs)
         if clash := set(self.inputs) & set(initializers):
             raise Rejected(f"the model: input {sorted(clash)[0]!r} has a default value")
@@ -166,6 +173,21 @@ class Model:
             raise Rejected(f"the model: tensor {value.name!r} is of an unexpected type")
         extents = [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim]
         return DTYPES[tensor.elem_type], extents
+
+    def _ends_before(self, names: set[str], constants: set[str]) -> list[str]:
+        """What the integer part ends in: the outputs that it makes, and then what the float tail reads of it."""
+        tail = [node for node in self.nodes if node.name in names]
+        if missing := names - {node.name for node in tail}:
+            raise Rejected(f"the model: float tail: no node is called {sorted(missing)[0]!r}")
+        made = {name for node in tail for name in node.output}
+        for node in self.nodes:
+            if node.name not in names and made & set(node.input):
+                raise Rejected(f"the model: node {node.name!r} reads a result of the float tail")
+        read = [name for node in tail for name in node.input if name and name not in constants]
+        if from_input := set(read) & set(self.inputs):
+            raise Rejected(f"the model: the float tail reads input {sorted(from_input)[0]!r}")
+        ends = [name for name in [*self.outputs, *read] if name not in made]
+        return list(dict.fromkeys(ends))
 
     def _execution_order(self, producers: dict[str, onnx.NodeProto]) -> list[onnx.NodeProto]:
         """Depth first from the outputs, operands from left to right."""

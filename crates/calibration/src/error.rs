@@ -71,6 +71,17 @@ pub enum CalibrationError {
     /// The float network did not run.
     #[error("the float model cannot be run for calibration")]
     Run(#[from] RuntimeError),
+    /// An entry of the overrides matches nothing, or contradicts itself.
+    #[error("{entry} of the configuration: {reason}")]
+    Override {
+        /// The entry.
+        entry: String,
+        /// Why it cannot be followed, and what could be meant.
+        reason: String,
+    },
+    /// What was made on the way breaks a rule of graphs.
+    #[error("a graph that the quantizer made breaks a rule; this is a defect of onnx2int")]
+    Verify(#[source] onnx2int_graph::VerifyError),
     /// The graph could not be changed as planned.
     #[error("the quantized graph cannot be made")]
     Edit(#[from] EditError),

@@ -8,16 +8,20 @@ use onnx2int_graph::{
     Graph, GraphEditor, Node, Op, QuantizationAnnotation, Stage, Tensor, ValueId, metadata, pointwise,
 };
 
+use crate::correct_bias::Corrections;
 use crate::observe::Observed;
+use crate::overrides::Resolved;
 use crate::plan::{Layer, Plan};
-use crate::{CalibrationError, Quantized, QuantizedTensor, Settings};
+use crate::{CalibrationError, LogitScales, Quantized, QuantizedTensor, Settings};
 
 pub(crate) fn insert(
     graph: &Graph,
     plan: &Plan,
     observed: &Observed,
     normalization: &Normalization,
-    settings: Settings,
+    settings: &Settings,
+    resolved: &Resolved,
+    corrections: &Corrections,
 ) -> Result<Quantized, CalibrationError> {
     let mut inserter = Inserter {
         graph,
@@ -25,6 +29,8 @@ pub(crate) fn insert(
         observed,
         normalization,
         settings,
+        resolved,
+        corrections,
         editor: GraphEditor::from(graph.clone()),
         done: HashMap::new(),
         activations: Vec::new(),
@@ -43,7 +49,13 @@ pub(crate) fn insert(
         inserter.output(output)?;
     }
     let Inserter { mut editor, activations, .. } = inserter;
-    editor.set_metadata(metadata::STAGE, Stage::Quantized.name());
+    let is_float = |id, node: &Node| {
+        matches!(node.op, Op::Conv(_) | Op::Gemm(_) | Op::MatMul) && !plan.layers.contains_key(&id)
+    };
+    match graph.nodes().any(|(id, node)| is_float(id, node)) {
+        true => editor.remove_metadata(metadata::STAGE),
+        false => editor.set_metadata(metadata::STAGE, Stage::Quantized.name()),
+    }
     normalization.record(&mut editor);
     Ok(Quantized { graph: editor.finish()?, activations })
 }
@@ -62,7 +74,9 @@ struct Inserter<'a> {
     plan: &'a Plan,
     observed: &'a Observed,
     normalization: &'a Normalization,
-    settings: Settings,
+    settings: &'a Settings,
+    resolved: &'a Resolved,
+    corrections: &'a Corrections,
     editor: GraphEditor,
     done: HashMap<ValueId, Activation>,
     activations: Vec<QuantizedTensor>,
@@ -85,8 +99,7 @@ impl Inserter<'_> {
             // constants are read: the pair is seen to do nothing.
             Some(operand) => (operand.parameters, operand.scale, operand.zero_point),
             None => {
-                let (least, greatest) = self.range(value);
-                let parameters = activation_parameters(least, greatest);
+                let (least, greatest, parameters) = self.range(value);
                 let Parameters { scale, zero_point } = parameters;
                 self.activations.push(QuantizedTensor {
                     name: base.clone(),
@@ -129,11 +142,22 @@ impl Inserter<'_> {
         Ok(())
     }
 
-    /// The range of a value that is not carried: observed, or that of the preprocessing.
-    fn range(&self, value: ValueId) -> (f32, f32) {
-        if value != self.plan.input {
-            return self.observed[self.plan.range_of.get(&value).unwrap_or(&value)];
+    /// The range and parameters of a value that is not carried: fixed by the caller, observed, or those
+    /// of the preprocessing.
+    fn range(&self, value: ValueId) -> (f32, f32, Parameters) {
+        let source = *self.plan.range_of.get(&value).unwrap_or(&value);
+        if let Some(fixed) = self.resolved.tensors.get(&source).and_then(|chosen| chosen.fixed()) {
+            return fixed;
         }
+        let (least, greatest) = match value == self.plan.input {
+            true => self.input_range(),
+            false => self.observed[&source],
+        };
+        (least, greatest, activation_parameters(least, greatest))
+    }
+
+    /// From what the preprocessing makes of the least pixel to what it makes of the greatest.
+    fn input_range(&self) -> (f32, f32) {
         let ends = (0..self.normalization.channels()).flat_map(|channel| {
             [self.normalization.apply(channel, 0), self.normalization.apply(channel, 255)]
         });
@@ -163,9 +187,18 @@ impl Inserter<'_> {
             None => None,
         };
         let values = weights.as_slice::<f32>().expect("checked to be f32");
-        let biases = bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
-        let per_channel = self.settings.per_axis && !layer.logits;
-        let limit = weight_limit(self.settings.weight_bits);
+        let mut biases =
+            bias.as_ref().map(|bias| bias.as_slice::<f32>().expect("checked to be f32").to_vec());
+        let corrections = self.corrections.get(&layer.node);
+        for (bias, correction) in biases.iter_mut().flatten().zip(corrections.into_iter().flatten()) {
+            #[expect(clippy::cast_possible_truncation, reason = "biases are stored as f32")]
+            let corrected = (f64::from(*bias) + correction) as f32;
+            *bias = corrected;
+        }
+        let shared = layer.logits && self.settings.logits == LogitScales::Shared;
+        let own = self.resolved.nodes.get(&layer.node).copied().unwrap_or_default();
+        let per_channel = own.per_axis.unwrap_or(self.settings.per_axis && !shared);
+        let limit = weight_limit(own.weight_bits.unwrap_or(self.settings.weight_bits));
         let float = LayerWeights {
             values,
             shape: weights.shape(),

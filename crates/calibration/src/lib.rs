@@ -8,36 +8,64 @@
 //! biases of scale `input scale * weight scale`, pairs around `MaxPool` and `Flatten`, and no `Relu`
 //! where the u8 quantizer at zero point 0 implies it.
 //!
+//! On request [`equalize`] changes the float network first, and [`correct_bias`] the biases last.
+//!
 //! Own choices:
-//! - the logits layer's weights are quantized per tensor and its output is not quantized, so that
-//!   the raw i32 logits share one scale;
+//! - the logits layer's output is not quantized, and its weights have one scale unless
+//!   [`LogitScales::PerChannel`] is asked for, so that the raw i32 logits share one scale;
 //! - the input's range is not observed but follows from the preprocessing;
 //! - an all-zero channel takes the layer's median scale, and no weight scale is so small that the
 //!   i32 bias exceeds `2^30`: a near-dead channel can neither divide by zero nor overflow.
 
+mod correct_bias;
+mod equalize;
 mod error;
 mod histogram;
 mod insert;
 mod observe;
+mod overrides;
 mod plan;
 
 use onnx2int_dataset::{ImageSource, Normalization};
-use onnx2int_graph::{Graph, Verified};
+use onnx2int_graph::{Graph, Verified, verify};
 use serde::Serialize;
 
+use correct_bias::Corrections;
+use overrides::Chosen;
+
 pub use error::{CalibrationError, Unsupported};
+pub use overrides::{MethodName, NodeOverride, Overrides, TensorOverride};
 
 /// Settings of [`quantize`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// One weight scale for each output channel instead of one for each layer.
     pub per_axis: bool,
     /// Bits of a weight, 2 to 8: weights are from `-(2^(bits-1) - 1)` to `2^(bits-1) - 1`.
     pub weight_bits: u32,
+    /// Whether `per_axis` goes for the layer of the logits too.
+    pub logits: LogitScales,
     /// How the range of an activation is chosen.
     pub method: Method,
+    /// Equalize the ranges of channels between layers first (Nagel et al. 2019, section 4.1).
+    pub equalize: bool,
+    /// Take the mean error of each layer's channels out of its bias (section 4.2 there).
+    pub correct_bias: bool,
+    /// What goes for single tensors and nodes instead.
+    pub overrides: Overrides,
     /// Threads that run the float network.
     pub threads: usize,
+}
+
+/// The weight scales of the layer that gives the logits, where weights have one for each channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogitScales {
+    /// One for all channels: the raw i32 sums are the logits, in one unit.
+    #[default]
+    Shared,
+    /// One for each channel, as in all other layers and in ONNX Runtime's quantizer: finer weights,
+    /// and the integer stages have to bring the logits to one scale.
+    PerChannel,
 }
 
 /// How the range of an activation follows from what was observed.
@@ -75,7 +103,8 @@ pub struct QuantizedTensor {
 /// A quantized network.
 #[derive(Clone, Debug)]
 pub struct Quantized {
-    /// The network in QDQ form.
+    /// The network in QDQ form; its metadata names the stage unless a layer was excluded, which no
+    /// stage allows.
     pub graph: Graph,
     /// Every activation that was quantized, in execution order.
     pub activations: Vec<QuantizedTensor>,
@@ -87,7 +116,7 @@ pub struct Quantized {
 /// batches, so that memory does not grow with their number.
 ///
 /// # Errors
-/// Lists every node that cannot be quantized; names a tensor that is not finite on the data, or an
+/// Lists every node that cannot be quantized; names an entry of the overrides that matches nothing; names a tensor that is not finite on the data, or an
 /// image that cannot be read.
 pub fn quantize(
     graph: Verified<'_>,
@@ -96,7 +125,17 @@ pub fn quantize(
     normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
-    let plan = plan::plan(graph.graph())?;
+    let planned = |graph: &Graph| plan::plan(graph, &settings.overrides.excluded(graph)?);
+    let mut own = graph.graph().clone();
+    if settings.equalize {
+        own = equalize::equalize(&own, &planned(&own)?)?.0;
+    }
+    if settings.correct_bias {
+        own = correct_bias::with_biases(&own, &planned(&own)?)?;
+    }
+    let graph = verify(&own).map_err(CalibrationError::Verify)?;
+    let plan = planned(graph.graph())?;
+    let resolved = settings.overrides.resolve(graph.graph(), &plan)?;
     let input = &graph.value(plan.input).ty;
     let extents: Vec<_> = input.shape.iter().skip(1).map(|dim| dim.fixed()).collect();
     let found = images.shape();
@@ -111,6 +150,19 @@ pub fn quantize(
         normalization,
         threads: settings.threads,
     };
-    let observed = observe::observe(observation, settings.method)?;
-    insert::insert(graph.graph(), &plan, &observed, normalization, settings)
+    let observed = observe::observe(observation, |value| match resolved.tensors.get(&value) {
+        Some(&Chosen::Method(method)) => method,
+        _ => settings.method,
+    })?;
+    let quantized = |corrections: &Corrections| {
+        insert::insert(&own, &plan, &observed, normalization, &settings, &resolved, corrections)
+    };
+    let corrections = match settings.correct_bias {
+        true => {
+            let graph = |corrections: &Corrections| Ok(quantized(corrections)?.graph);
+            correct_bias::corrections(observation, &plan, graph)?
+        }
+        false => Corrections::new(),
+    };
+    quantized(&corrections)
 }

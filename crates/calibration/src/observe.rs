@@ -33,7 +33,11 @@ pub(crate) struct Observation<'a> {
     pub(crate) threads: usize,
 }
 
-pub(crate) fn observe(observation: Observation<'_>, method: Method) -> Result<Observed, CalibrationError> {
+/// The range of each value, by the method that `method_of` names for it.
+pub(crate) fn observe(
+    observation: Observation<'_>,
+    method_of: impl Fn(ValueId) -> Method,
+) -> Result<Observed, CalibrationError> {
     let values = observation.values;
     if values.is_empty() {
         return Ok(Observed::new());
@@ -45,29 +49,45 @@ pub(crate) fn observe(observation: Observation<'_>, method: Method) -> Result<Ob
         let tensor = observation.graph.value(values[position]).name.clone();
         return Err(CalibrationError::NotFinite { tensor });
     }
-    let chosen: Vec<(f32, f32)> = match method {
-        Method::MinMax => extremes.iter().map(|range| (range.least, range.greatest)).collect(),
-        Method::MovingAverage => scanner
-            .scan(|_| Average::default(), Average::see, |whole, part| whole.merge(&part))?
-            .iter()
-            .map(Average::range)
-            .collect(),
-        Method::Percentile(_) | Method::Entropy | Method::MeanSquaredError => {
+    let methods: Vec<Method> = values.iter().map(|&value| method_of(value)).collect();
+    let averages = match methods.contains(&Method::MovingAverage) {
+        true => scanner.scan(|_| Average::default(), Average::see, |whole, part| whole.merge(&part))?,
+        false => Vec::new(),
+    };
+    let is_spread = |method: &Method| {
+        matches!(method, Method::Percentile(_) | Method::Entropy | Method::MeanSquaredError)
+    };
+    let histograms = match methods.iter().any(is_spread) {
+        true => {
             let empty = |position: usize| {
                 let Range { least, greatest, .. } = extremes[position];
                 Histogram::new(least, greatest)
             };
             let see = |histogram: &mut Histogram, values: &[f32], _: usize| histogram.see(values);
-            let histograms = scanner.scan(empty, see, |whole, part| whole.merge(&part))?;
-            let choose = |histogram: &Histogram| match method {
-                Method::Percentile(percent) => histogram.percentile(percent),
-                Method::Entropy => histogram.least_divergence(),
-                _ => histogram.least_squares(),
-            };
-            histograms.iter().map(choose).collect()
+            scanner.scan(empty, see, |whole, part| whole.merge(&part))?
         }
+        false => Vec::new(),
     };
+    let chosen = methods.iter().enumerate().map(|(position, method)| match *method {
+        Method::MinMax => (extremes[position].least, extremes[position].greatest),
+        Method::MovingAverage => averages[position].range(),
+        Method::Percentile(percent) => histograms[position].percentile(percent),
+        Method::Entropy => histograms[position].least_divergence(),
+        Method::MeanSquaredError => histograms[position].least_squares(),
+    });
     Ok(values.iter().copied().zip(chosen).collect())
+}
+
+/// The mean of each channel (axis 1) of each value, over images and places.
+pub(crate) fn means(observation: Observation<'_>) -> Result<Vec<Vec<f64>>, CalibrationError> {
+    let session = prepare(RuntimeKind::Tract, observation.graph, observation.values)?;
+    let scanner = Scanner { observation, session: session.as_ref() };
+    let empty = |position: usize| {
+        let shape = &observation.graph.value(observation.values[position]).ty.shape;
+        Mean::of(shape.iter().skip(1).map(|dim| dim.fixed()).collect())
+    };
+    let sums = scanner.scan(empty, Mean::see, |whole, part| whole.merge(&part))?;
+    Ok(sums.into_iter().map(Mean::means).collect())
 }
 
 /// Runs batches and gathers what is seen of each tensor.
@@ -191,5 +211,40 @@ impl Average {
     #[expect(clippy::cast_possible_truncation, reason = "an average of numbers that were f32")]
     fn range(&self) -> (f32, f32) {
         ((self.least / self.weight) as f32, (self.greatest / self.weight) as f32)
+    }
+}
+
+/// Sums of the channels of a tensor `[N, channels, places...]`.
+struct Mean {
+    sums: Vec<f64>,
+    places: usize,
+    counted: usize,
+}
+
+impl Mean {
+    /// Nothing seen yet of a tensor with these extents behind the batch.
+    fn of(extents: Option<Vec<usize>>) -> Self {
+        let extents = extents.expect("an image of fixed extents gives layers of fixed extents");
+        let channels = extents.first().copied().unwrap_or(1);
+        Self { sums: vec![0.0; channels], places: extents.iter().skip(1).product(), counted: 0 }
+    }
+
+    fn see(&mut self, values: &[f32], images: usize) {
+        for (position, places) in values.chunks(self.places).enumerate() {
+            let channel = position % self.sums.len();
+            self.sums[channel] += places.iter().map(|&value| f64::from(value)).sum::<f64>();
+        }
+        self.counted += images * self.places;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
+            *sum += other;
+        }
+        self.counted += other.counted;
+    }
+
+    fn means(self) -> Vec<f64> {
+        self.sums.into_iter().map(|sum| sum / self.counted as f64).collect()
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use onnx2int_graph::pointwise::{self, Cone, known_tensor};
-use onnx2int_graph::{DType, Graph, Node, NodeId, Op, ValueId, movement};
+use onnx2int_graph::{DType, Graph, Node, NodeId, Op, Tensor, ValueId, movement};
 
 use crate::{CalibrationError, Unsupported};
 
@@ -43,7 +43,8 @@ pub(crate) struct Plan {
     pub(crate) input: ValueId,
 }
 
-pub(crate) fn plan(graph: &Graph) -> Result<Plan, CalibrationError> {
+/// Plans the graph; `excluded` nodes stay float.
+pub(crate) fn plan(graph: &Graph, excluded: &HashSet<NodeId>) -> Result<Plan, CalibrationError> {
     let mut planner = Planner {
         graph,
         plan: Plan {
@@ -56,6 +57,7 @@ pub(crate) fn plan(graph: &Graph) -> Result<Plan, CalibrationError> {
             observed: Vec::new(),
             input: float_input(graph)?,
         },
+        excluded,
         sums: HashSet::new(),
     };
     let mut unsupported = Vec::new();
@@ -76,6 +78,7 @@ pub(crate) fn plan(graph: &Graph) -> Result<Plan, CalibrationError> {
 struct Planner<'g> {
     graph: &'g Graph,
     plan: Plan,
+    excluded: &'g HashSet<NodeId>,
     /// What layers and sums of two values give, with the Relu behind them: a function starts here.
     sums: HashSet<ValueId>,
 }
@@ -87,6 +90,11 @@ impl Planner<'_> {
         let result = &graph.value(node.output).ty;
         // Arithmetic on shapes is not part of the network's arithmetic.
         if result.dtype == DType::I64 && !matches!(node.op, Op::ArgMax { .. }) {
+            return Ok(());
+        }
+        if self.excluded.contains(&id) {
+            // Whoever reads it quantizes what it gives.
+            self.sums.insert(node.output);
             return Ok(());
         }
         match &node.op {
@@ -115,14 +123,10 @@ impl Planner<'_> {
             | Op::Transpose { .. }
             | Op::Concat { .. }
             | Op::Slice
+            | Op::Pad
             | Op::Squeeze
             | Op::Unsqueeze
             | Op::Gather { .. } => self.movement(id, node),
-            Op::Pad => {
-                Err("expected zeros around an image right in front of a convolution, whose padding they \
-                            become; give the operator behind it pads of its own"
-                    .to_owned())
-            }
             op if pointwise::is_pointwise(op) => self.pointwise(id, node),
             Op::Identity | Op::Dropout | Op::Constant(_) => Ok(()),
             Op::Cast { to: DType::F32 }
@@ -149,7 +153,19 @@ impl Planner<'_> {
             Op::Cast { to } => {
                 Err(format!("expected no change of type within the network, found one to {to}"))
             }
-            _ => Err("the quantizer has no rule for this operator".to_owned()),
+            // The pointwise ones are above; a guard does not count as an arm.
+            Op::BatchNormalization { .. }
+            | Op::Relu
+            | Op::Activation(_)
+            | Op::PRelu
+            | Op::Clip
+            | Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Div
+            | Op::Max
+            | Op::Min
+            | Op::Shape { .. } => Err("the quantizer has no rule for this operator".to_owned()),
         }
     }
 
@@ -184,7 +200,19 @@ impl Planner<'_> {
         {
             return Err("expected values of the network to move, found a constant among them".to_owned());
         }
-        if !matches!(node.op, Op::Concat { .. }) {
+        if matches!(node.op, Op::Pad) {
+            let added = match node.input(2) {
+                None => Some(0.0),
+                Some(value) => known_tensor(self.graph, value).and_then(Tensor::as_single::<f32>),
+            };
+            if !added.is_some_and(f32::is_finite) {
+                return Err("expected a finite constant to pad with; give the operator behind it pads of \
+                            its own"
+                    .to_owned());
+            }
+        }
+        // What a Pad adds must have a code as well: its result has a range of its own.
+        if !matches!(node.op, Op::Concat { .. } | Op::Pad) {
             self.plan.carriers.insert(id);
         }
         self.reads(id, moved);
@@ -242,7 +270,7 @@ impl Planner<'_> {
             self.graph.producer(origin).is_some_and(|(id, node)| {
                 let pool = matches!(node.op, Op::AveragePool(_) | Op::GlobalAveragePool);
                 self.plan.layers.get(&id).is_some_and(|layer| layer.logits)
-                    || pool && ends_the_network(self.graph, node.output)
+                    || (pool || self.excluded.contains(&id)) && ends_the_network(self.graph, node.output)
             })
         })
     }
@@ -278,8 +306,8 @@ impl Planner<'_> {
         self.plan
     }
 
-    /// The value whose range a value takes: a `Concat` that alone reads it, through movement, so that
-    /// nothing has to be brought to another scale there.
+    /// The value whose range a value takes: a `Concat` or a `Pad` that alone reads it, through
+    /// movement, so that nothing has to be brought to another scale there.
     fn range_source(&self, value: ValueId) -> ValueId {
         let graph = self.graph;
         let mut readers = graph.consumers(value);
@@ -290,7 +318,7 @@ impl Planner<'_> {
         }
         let behind = self.range_source(node.output);
         match node.op {
-            Op::Concat { .. } => behind,
+            Op::Concat { .. } | Op::Pad => behind,
             _ if self.plan.carriers.contains(&reader) && behind != node.output => behind,
             _ => value,
         }

@@ -1,5 +1,6 @@
 //! From a verified graph to its certificate.
 
+use onnx2int_graph::float_tail::FloatTail;
 use onnx2int_graph::infer::resolve_axis;
 use onnx2int_graph::range::{self, Attained, Attainment, ChannelRange, Interval, Ranges, Side, Width};
 use onnx2int_graph::{Dim, Graph, Node, Op, Source, Stage, TensorType, Value, ValueId, digest, verify_stage};
@@ -10,7 +11,8 @@ use crate::certificate::{
 };
 use crate::{CertificateError, CertifyError};
 
-/// The certificate of a model that was decoded from the ONNX file `file`.
+/// The certificate of a model that was decoded from the ONNX file `file`. Of a model with a float tail
+/// it covers what is before it.
 ///
 /// # Errors
 /// A stage before `integer`, a model that breaks a rule of its stage, and tensors without elements.
@@ -18,7 +20,12 @@ pub fn certify(graph: &Graph, stage: Stage, file: ModelFile) -> Result<Certifica
     if stage < Stage::Integer {
         return Err(CertifyError::Stage { stage: stage.name() });
     }
-    let verified = verify_stage(graph, stage).map_err(|source| CertifyError::Rules { source })?;
+    let rules = |source| CertifyError::Rules { source };
+    verify_stage(graph, stage).map_err(rules)?;
+    // Both are there if the verifier passed.
+    let head = FloatTail::of(graph).ok().flatten().and_then(|tail| tail.head(graph).ok());
+    let graph = head.as_ref().unwrap_or(graph);
+    let verified = verify_stage(graph, stage).map_err(rules)?;
     if let Some((_, value)) = graph.values().find(|(_, value)| value.ty.shape.contains(&Dim::Fixed(0))) {
         return Err(CertifyError::Empty { tensor: value.name.clone(), found: value.ty.to_string() });
     }

@@ -248,6 +248,9 @@ pub(crate) struct Quantize {
     /// One weight scale for each output channel instead of one for each layer
     #[arg(long)]
     pub(crate) per_axis: bool,
+    /// per-axis: the weight scales of the layer that gives the logits
+    #[arg(long, value_enum, default_value_t = Logits::Shared)]
+    pub(crate) logits: Logits,
     /// Bits of a weight, 2 to 8; with 7 no two products leave 16 bits, where kernels saturate
     #[arg(long, value_name = "BITS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(2..=8))]
     pub(crate) weight_bits: u32,
@@ -257,6 +260,17 @@ pub(crate) struct Quantize {
     /// percentile: what part of the values a range holds
     #[arg(long, value_name = "PERCENT", default_value_t = 99.99, value_parser = percent)]
     pub(crate) percentile: f64,
+    /// Bring the channels between two layers to like ranges of weights first (cross-layer equalization, arXiv
+    /// 1906.04721); the float network's function stays the same
+    #[arg(long)]
+    pub(crate) equalize: bool,
+    /// Take the mean error of each channel on the calibration images out of its bias (bias correction, same paper)
+    #[arg(long)]
+    pub(crate) correct_bias: bool,
+    /// Single tensors and nodes in TOML: exclude_nodes, exclude_op_types, [tensors."NAME"] with range, scale and
+    /// zero_point, or calibration and percentile, and [nodes."NAME"] with weight_bits and per_axis
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Images to observe ranges on, evenly spread; the same number always takes the same images [default: 1000, or all
     /// of fewer]
     #[arg(long, value_name = "N")]
@@ -265,6 +279,15 @@ pub(crate) struct Quantize {
     pub(crate) preprocessing: Preprocessing,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+/// The weight scales of the layer that gives the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Logits {
+    /// One for all, so that raw integer sums are the logits
+    Shared,
+    /// One for each output channel, as in other layers; `lower` brings the sums to one scale and reports what that loses
+    PerChannel,
 }
 
 /// How the range of an activation is chosen.
@@ -347,6 +370,9 @@ pub(crate) struct Lower {
     /// Folder for the model of every stage
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: PathBuf,
+    /// Where the end of the network has no integer form, leave it in floats behind the integer part
+    #[arg(long)]
+    pub(crate) allow_float_tail: bool,
     #[command(flatten)]
     pub(crate) options: TransformOptions,
     #[command(flatten)]

@@ -6,6 +6,7 @@ mod binary;
 mod determinism;
 #[cfg(unix)]
 mod faults;
+mod float_tail;
 mod network;
 mod own_images;
 

@@ -1,6 +1,6 @@
 //! What a model's metadata says, under keys of our own.
 
-use crate::{Dim, Graph, GraphEditor, Stage};
+use crate::{Dim, Graph, GraphEditor, Stage, ValueId};
 
 /// The stage that the file is at.
 pub const STAGE: &str = "onnx2int.stage";
@@ -9,8 +9,13 @@ pub const STAGE: &str = "onnx2int.stage";
 pub const MEAN: &str = "onnx2int.mean";
 /// The standard deviation of the preprocessing, written as the mean is.
 pub const STD: &str = "onnx2int.std";
-/// What one unit of the integer logits stands for, as decimal text of an f32.
+/// What one unit of the integer logits stands for, as decimal text of an f32; see
+/// [`output_scale_key`] for models of several outputs.
 pub const LOGIT_SCALE: &str = "onnx2int.logit_scale";
+
+/// The names of the nodes that stay in floats behind the integer part, one a line; see
+/// [`crate::float_tail`].
+pub const FLOAT_TAIL: &str = "onnx2int.float_tail";
 
 /// The preprocessing `(x / 255 - mean) / std` of a pixel `x` of one channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -225,6 +230,19 @@ impl Normalization {
 /// The stage that the metadata names, if it names one.
 pub fn stage(graph: &Graph) -> Option<Stage> {
     graph.metadata().get(STAGE).and_then(|name| Stage::from_name(name))
+}
+
+/// The key that says what one unit of an integer output stands for: [`LOGIT_SCALE`], with a point and
+/// the output's name behind it where a model has several outputs.
+pub fn output_scale_key(outputs: usize, name: &str) -> String {
+    if outputs == 1 { LOGIT_SCALE.to_owned() } else { format!("{LOGIT_SCALE}.{name}") }
+}
+
+/// What one unit of an integer output stands for, if the metadata says so.
+pub fn scale_of_output(graph: &Graph, output: ValueId) -> Option<f64> {
+    let key = output_scale_key(graph.outputs().len(), &graph.value(output).name);
+    let scale = graph.metadata().get(&key)?.trim().parse::<f64>().ok()?;
+    (scale.is_finite() && scale > 0.0).then_some(scale)
 }
 
 /// What one unit of the integer logits stands for, if the metadata says so.

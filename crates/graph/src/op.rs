@@ -53,14 +53,14 @@ impl ConvAttributes {
     }
 }
 
-/// Attributes of `MaxPool`; operands `(x)`, x `[N, C, spatial...]`.
+/// The window of a pool, and all that `MaxPool(x)` has as attributes, x `[N, C, spatial...]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MaxPoolAttributes {
+pub struct PoolWindow {
     /// Extent of the window along each spatial axis.
     pub kernel_shape: Vec<usize>,
     /// Step of the window along each spatial axis.
     pub strides: Vec<usize>,
-    /// Padding of each spatial axis; padded cells never win.
+    /// Padding of each spatial axis; padded cells never win a maximum, and are zeros in an average.
     pub pads: Pads,
     /// Distance between window cells along each spatial axis.
     pub dilations: Vec<usize>,
@@ -71,16 +71,8 @@ pub struct MaxPoolAttributes {
 /// Attributes of `AveragePool`; operands `(x)`, x `[N, C, spatial...]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AveragePoolAttributes {
-    /// Extent of the window along each spatial axis.
-    pub kernel_shape: Vec<usize>,
-    /// Step of the window along each spatial axis.
-    pub strides: Vec<usize>,
-    /// Padding of each spatial axis, with zeros.
-    pub pads: Pads,
-    /// Distance between window cells along each spatial axis.
-    pub dilations: Vec<usize>,
-    /// Round the output extent up instead of down.
-    pub ceil_mode: bool,
+    /// Where it looks.
+    pub window: PoolWindow,
     /// Divide by the number of cells in the padded input, not by that in the input. What a last
     /// window has beyond the padding (`ceil_mode`) never counts.
     pub count_include_pad: bool,
@@ -120,7 +112,7 @@ pub enum Op {
     /// `(a, b, a_zero_point?, b_zero_point?)`: matrix product of 8-bit integers into i32.
     MatMulInteger,
     /// Maximum over a window.
-    MaxPool(MaxPoolAttributes),
+    MaxPool(PoolWindow),
     /// Average over a window, float.
     AveragePool(AveragePoolAttributes),
     /// `[N, C, spatial...]` to `[N, C, 1...]`: the average of each channel, float.
@@ -293,7 +285,8 @@ impl Op {
     }
 
     /// Whether the operator only moves elements or picks the greatest of some, so that it commutes
-    /// with every map of elements that is increasing and the same for the whole tensor.
+    /// with every map of elements that is increasing and the same for the whole tensor. What a `Pad`
+    /// adds has to be mapped as well.
     pub const fn moves_data(&self) -> bool {
         match self {
             Self::MaxPool(_)
@@ -303,6 +296,7 @@ impl Op {
             | Self::Concat { .. }
             | Self::Gather { .. }
             | Self::Slice
+            | Self::Pad
             | Self::Squeeze
             | Self::Unsqueeze
             | Self::Identity
@@ -331,8 +325,6 @@ impl Op {
             | Self::Cast { .. }
             | Self::LogSoftmax { .. }
             | Self::Softmax { .. }
-            // The cells that come in are not moved.
-            | Self::Pad
             | Self::Constant(_)
             | Self::Shape { .. }
             | Self::ArgMax { .. } => false,

@@ -29,7 +29,9 @@ impl From<&Dim> for ShapeElement {
 /// declare; and a few nodes that join a tensor with itself must not fill the memory.
 const MOST_ELEMENTS: usize = 64;
 
-/// The known contents of i64 tensors of rank 0 or 1, of 64 elements at most.
+/// The known contents of i64 tensors, of 64 elements at most.
+///
+/// Computed ones are followed up to rank 2: an exporter turns pads around as rows of a matrix.
 #[derive(Clone, Debug, Default)]
 pub struct ShapeValues {
     known: HashMap<ValueId, Vec<ShapeElement>>,
@@ -45,6 +47,17 @@ impl ShapeValues {
         values
     }
 
+    /// The numbers that a value of a graph in the making holds, in row-major order, if all are known.
+    pub fn numbers_of(graph: &Graph, value: ValueId) -> Option<Vec<i64>> {
+        let mut values = Self::default();
+        values.look_back(graph, value);
+        let elements = values.get(graph, value)?.into_iter().map(|element| match element {
+            ShapeElement::Number(number) => Some(number),
+            ShapeElement::Symbol(_) => None,
+        });
+        elements.collect()
+    }
+
     /// The elements of a value, in row-major order, if they are known.
     pub fn get(&self, graph: &Graph, value: ValueId) -> Option<Vec<ShapeElement>> {
         match graph.value(value).constant() {
@@ -55,7 +68,7 @@ impl ShapeValues {
 
     /// Adds what the node's output holds, given what is known of its operands.
     pub(crate) fn visit(&mut self, graph: &Graph, node: &Node) {
-        if graph.value(node.output).ty.rank() <= 1
+        if graph.value(node.output).ty.rank() <= 2
             && let Some(elements) = self.evaluate(graph, node)
         {
             self.known.insert(node.output, elements);
@@ -98,8 +111,22 @@ impl ShapeValues {
                 Some(shape.get(range)?.iter().map(ShapeElement::from).collect())
             }
             Op::Constant(tensor) => numbers(tensor),
-            Op::Identity | Op::Unsqueeze | Op::Squeeze | Op::Cast { to: DType::I64 } => operand(0),
-            Op::Gather { axis: 0 } => {
+            Op::Identity
+            | Op::Unsqueeze
+            | Op::Squeeze
+            | Op::Reshape { .. }
+            | Op::Flatten { .. }
+            | Op::Cast { to: DType::I64 } => operand(0),
+            Op::Transpose { perm } => {
+                let data = operand(0)?;
+                match (perm.as_slice(), graph.operand(node, 0)?.ty.fixed_shape()?.as_slice()) {
+                    ([1, 0], &[rows, columns]) => (0..rows * columns)
+                        .map(|index| data.get(index % rows * columns + index / rows).cloned())
+                        .collect(),
+                    _ => perm.is_sorted().then_some(data),
+                }
+            }
+            Op::Gather { axis: 0 } if rank_of(0) == Some(1) => {
                 let data = operand(0)?;
                 let indices = operand(1)?;
                 indices
@@ -113,7 +140,7 @@ impl ShapeValues {
                     })
                     .collect()
             }
-            Op::Concat { axis: 0 | -1 } => {
+            Op::Concat { axis: 0 | -1 } if rank_of(0) == Some(1) => {
                 let mut joined = Vec::new();
                 for slot in 0..node.inputs.len() {
                     joined.extend(operand(slot)?);
@@ -123,16 +150,19 @@ impl ShapeValues {
                 }
                 Some(joined)
             }
-            Op::Slice if rank_of(0) == Some(1) => {
+            Op::Slice => {
                 let data = operand(0)?;
-                let extent = data.len() as i64;
-                let bound = |index: i64| (if index < 0 { index + extent } else { index }).clamp(0, extent);
+                let shape = graph.operand(node, 0)?.ty.fixed_shape()?;
+                let axis = if node.input(3).is_some() { number(3)? } else { 0 };
                 let step = if node.input(4).is_some() { number(4)? } else { 1 };
-                if step != 1 {
+                let rows = *shape.first()?;
+                if axis != 0 && axis != -(shape.len() as i64) || data.len() % rows.max(1) != 0 {
                     return None;
                 }
-                let (start, end) = (bound(number(1)?) as usize, bound(number(2)?) as usize);
-                Some(data.get(start..end.max(start))?.to_vec())
+                let width = data.len() / rows.max(1);
+                let picked = sliced(rows as i64, number(1)?, number(2)?, step)?;
+                let picked = picked.into_iter().map(|row| data.get(row * width..(row + 1) * width));
+                Some(picked.collect::<Option<Vec<_>>>()?.concat())
             }
             Op::Add | Op::Sub | Op::Mul | Op::Div => {
                 let (a, b) = (number(0)?, number(1)?);
@@ -149,10 +179,75 @@ impl ShapeValues {
     }
 }
 
+/// The indices that a `Slice` of that many rows takes, in its order.
+fn sliced(rows: i64, start: i64, end: i64, step: i64) -> Option<Vec<usize>> {
+    let from_end = |index: i64| if index < 0 { index.saturating_add(rows) } else { index };
+    let (start, end) = (from_end(start), from_end(end));
+    // Where a step backwards begins is a row, and where it ends may be one before the first.
+    let (least, greatest) = if step > 0 { (0, rows) } else { (-1, rows - 1) };
+    let (mut index, end) = (start.clamp(least, greatest), end.clamp(least, greatest));
+    let mut picked = Vec::new();
+    while step != 0 && (if step > 0 { index < end } else { index > end }) {
+        picked.push(usize::try_from(index).ok()?);
+        index = index.saturating_add(step);
+    }
+    (step != 0).then_some(picked)
+}
+
 fn numbers(tensor: &Tensor) -> Option<Vec<ShapeElement>> {
-    if tensor.rank() > 1 || tensor.len() > MOST_ELEMENTS {
+    if tensor.len() > MOST_ELEMENTS {
         return None;
     }
     let elements = tensor.as_slice::<i64>()?;
     Some(elements.iter().map(|&number| ShapeElement::Number(number)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ShapeElement, ShapeValues};
+    use crate::Graph;
+
+    #[test]
+    fn pads_turned_around_as_rows_of_a_matrix_are_followed() {
+        // As PyTorch's older exporter writes `pad(x, (1, 2, 3, 4))`: last axis first, begin beside end.
+        let graph = Graph::from_text(
+            "in %x: f32[N,1,4,4]
+             const %given: i64[4] = [1, 2, 3, 4]
+             const %rest: i64[4] = [0, 0, 0, 0]
+             const %pairs: i64[2] = [-1, 2]
+             const %flat: i64[1] = [-1]
+             const %axis: i64[1] = [0]
+             const %start: i64[1] = [-1]
+             const %end: i64[1] = [-9223372036854775807]
+             const %step: i64[1] = [-1]
+             %c = Concat(%given, %rest) axis=0
+             %r = Reshape(%c, %pairs)
+             %s = Slice(%r, %start, %end, %axis, %step)
+             %t = Transpose(%s) perm=[1,0]
+             %f = Reshape(%t, %flat)
+             %pads = Cast(%f) to=i64
+             %y = Pad(%x, %pads)
+             out %y",
+        )
+        .unwrap();
+        let pads = graph.value_by_name("pads").unwrap();
+        let numbers = [0, 0, 3, 1, 0, 0, 4, 2].map(ShapeElement::Number).to_vec();
+        assert_eq!(ShapeValues::of(&graph).get(&graph, pads), Some(numbers));
+        assert_eq!(graph.value(graph.outputs()[0]).ty.to_string(), "f32[N,1,11,7]");
+    }
+
+    #[test]
+    fn slices_take_the_rows_that_onnx_names() {
+        for (start, end, step, rows) in [
+            (0, 4, 1, vec![0, 1, 2, 3]),
+            (1, i64::MAX, 2, vec![1, 3]),
+            (-1, i64::MIN, -1, vec![3, 2, 1, 0]),
+            (-1, i64::MIN, -3, vec![3, 0]),
+            (9, 1, -1, vec![3, 2]),
+            (3, 1, 1, vec![]),
+        ] {
+            assert_eq!(super::sliced(4, start, end, step), Some(rows), "{start}:{end}:{step}");
+        }
+        assert_eq!(super::sliced(4, 0, 4, 0), None);
+    }
 }

@@ -4,7 +4,7 @@ use onnx2int_graph::{AveragePoolAttributes, Tensor};
 
 use crate::OpError;
 use crate::operands::{Operands, filled, resolve_axis};
-use crate::window::{WindowAxis, taps, window_axes};
+use crate::window::{WindowAxis, pool_axes, taps};
 
 /// The average under a sliding window, over its cells inside the input or, with
 /// `count_include_pad`, inside the padded input. What a last window has beyond the padding never
@@ -14,19 +14,12 @@ pub(crate) fn average_pool(x: &Operands<'_>, attributes: &AveragePoolAttributes)
     let [batch, channels, spatial @ ..] = x.tensor(0)?.shape() else {
         return Err(OpError::shape("x [N, C, spatial...]", x.describe()));
     };
-    let axes = window_axes(
-        spatial,
-        &attributes.kernel_shape,
-        &attributes.strides,
-        &attributes.pads,
-        &attributes.dilations,
-        attributes.ceil_mode,
-    )?;
+    let axes = pool_axes(spatial, &attributes.window)?;
     let windows = taps(&axes);
     if let Some(position) = windows.iter().position(Vec::is_empty) {
         return Err(OpError::EmptyWindow { position });
     }
-    let padded = padded_cells(&axes, &attributes.pads.end);
+    let padded = padded_cells(&axes, &attributes.window.pads.end);
     let counts: Vec<usize> = windows
         .iter()
         .zip(padded)
@@ -142,7 +135,7 @@ pub(crate) fn batch_normalization(x: &Operands<'_>, epsilon: f32) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
-    use onnx2int_graph::Pads;
+    use onnx2int_graph::{Pads, PoolWindow};
     use proptest::prelude::*;
 
     use super::*;
@@ -232,14 +225,14 @@ mod tests {
             let reach = |axis: usize| (kernel[axis] - 1) * dilation + 1;
             prop_assume!((0..2).all(|axis| extents[axis] + pads[axis] + pads[axis + 2] >= reach(axis)));
             prop_assume!((0..2).all(|axis| pads[axis] == 0 || dilation <= extents[axis]));
-            let attributes = AveragePoolAttributes {
+            let window = PoolWindow {
                 kernel_shape: kernel.to_vec(),
                 strides: strides.to_vec(),
                 pads: Pads { begin: pads[..2].to_vec(), end: pads[2..].to_vec() },
                 dilations: vec![dilation; 2],
                 ceil_mode,
-                count_include_pad,
             };
+            let attributes = AveragePoolAttributes { window, count_include_pad };
             let plane = extents[0] * extents[1];
             let floats: Vec<f32> = elements[..2 * plane].iter().map(|&element| element.into()).collect();
             let x = tensor(&[1, 2, extents[0], extents[1]], &floats);

@@ -1,25 +1,18 @@
 //! `MaxPool`, for any number of spatial axes.
 
-use onnx2int_graph::{Element, MaxPoolAttributes, Tensor};
+use onnx2int_graph::{Element, PoolWindow, Tensor};
 
 use crate::OpError;
 use crate::operands::{Operands, filled};
-use crate::window::{Tap, taps, window_axes};
+use crate::window::{Tap, pool_axes, taps};
 
 /// The maximum under a sliding window. Padded cells never win; NaN always does.
-pub(crate) fn max_pool(x: &Operands<'_>, attributes: &MaxPoolAttributes) -> Result<Tensor, OpError> {
+pub(crate) fn max_pool(x: &Operands<'_>, window: &PoolWindow) -> Result<Tensor, OpError> {
     let tensor = x.tensor(0)?;
     let [batch, channels, spatial @ ..] = tensor.shape() else {
         return Err(OpError::shape("x [N, C, spatial...]", format!("{:?}", tensor.shape())));
     };
-    let axes = window_axes(
-        spatial,
-        &attributes.kernel_shape,
-        &attributes.strides,
-        &attributes.pads,
-        &attributes.dilations,
-        attributes.ceil_mode,
-    )?;
+    let axes = pool_axes(spatial, window)?;
     let windows = taps(&axes);
     if let Some(position) = windows.iter().position(Vec::is_empty) {
         return Err(OpError::EmptyWindow { position });
@@ -100,7 +93,7 @@ mod tests {
     #[test]
     fn a_window_of_padding_only_is_an_error() {
         // The type rules refuse such padding; the kernel does not rely on it.
-        let attributes = MaxPoolAttributes {
+        let window = PoolWindow {
             kernel_shape: vec![1],
             strides: vec![1],
             pads: Pads { begin: vec![1], end: vec![0] },
@@ -108,7 +101,7 @@ mod tests {
             ceil_mode: false,
         };
         let x = tensor(&[1, 1, 1], &[1u8]);
-        let error = max_pool(&Operands(vec![Some(&x)]), &attributes).unwrap_err();
+        let error = max_pool(&Operands(vec![Some(&x)]), &window).unwrap_err();
         assert_eq!(error, OpError::EmptyWindow { position: 0 });
     }
 
@@ -124,7 +117,7 @@ mod tests {
         ) {
             let pad = pad.min(kernel[0] - 1).min(kernel[1] - 1);
             prop_assume!((0..2).all(|axis| extents[axis] + 2 * pad >= kernel[axis]));
-            let attributes = MaxPoolAttributes {
+            let window = PoolWindow {
                 kernel_shape: kernel.to_vec(),
                 strides: strides.to_vec(),
                 pads: Pads::symmetric(pad, 2),
@@ -133,7 +126,7 @@ mod tests {
             };
             let plane = extents[0] * extents[1];
             let x = tensor(&[1, 2, extents[0], extents[1]], &elements[..2 * plane]);
-            let result = max_pool(&Operands(vec![Some(&x)]), &attributes).unwrap();
+            let result = max_pool(&Operands(vec![Some(&x)]), &window).unwrap();
             let &[1, 2, rows, columns] = result.shape() else { panic!("rank 4 expected") };
             for (index, &found) in result.as_slice::<i8>().unwrap().iter().enumerate() {
                 let (channel, row, column) = (index / (rows * columns), index / columns % rows, index % columns);

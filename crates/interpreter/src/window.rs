@@ -1,6 +1,6 @@
 //! Where a sliding window meets its input: the geometry that convolutions and pooling share.
 
-use onnx2int_graph::Pads;
+use onnx2int_graph::{Pads, PoolWindow};
 
 use crate::OpError;
 
@@ -42,6 +42,12 @@ impl WindowAxis {
 pub(crate) struct Span {
     pub(crate) positions: std::ops::Range<usize>,
     pub(crate) first_input: usize,
+}
+
+/// The axes of a pool's window over those of its input.
+pub(crate) fn pool_axes(input: &[usize], window: &PoolWindow) -> Result<Vec<WindowAxis>, OpError> {
+    let PoolWindow { kernel_shape, strides, pads, dilations, ceil_mode } = window;
+    window_axes(input, kernel_shape, strides, pads, dilations, *ceil_mode)
 }
 
 /// The spatial axes of a window over an input of the given spatial extents.

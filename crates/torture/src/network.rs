@@ -58,6 +58,8 @@ pub enum Block {
     Pool(Pool),
     /// Spatial axes exchanged, or merged into one.
     Move(Movement, bool),
+    /// Cells around the channels and the spatial axes.
+    Pad(Padding),
     /// An average, quantized behind.
     Average(Average),
     /// A function of single elements between two pairs.
@@ -86,6 +88,28 @@ pub struct Average {
     pub count_include_pad: bool,
     /// The quantizer behind it.
     pub output: Rescaling,
+}
+
+/// A Pad with constants.
+#[derive(Clone, Debug)]
+pub struct Padding {
+    /// Cells before the first and after the last one, of the channels and of up to two spatial axes.
+    pub pads: [[usize; 2]; 3],
+    /// What is added.
+    pub value: Padded,
+    /// The quantizer behind it, if there is one.
+    pub output: Option<Rescaling>,
+}
+
+/// What a [`Padding`] adds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Padded {
+    /// What the operator adds where nothing is said: 0.
+    Nothing,
+    /// What this code stands for.
+    Code(u8),
+    /// That many scales from the zero point, if there is a quantizer behind it.
+    Number(f32),
 }
 
 /// A function of single elements.
@@ -382,6 +406,7 @@ fn block() -> impl Strategy<Value = Block> {
         1 => (vec(convolution(), 1..4), joint).prop_map(|(branches, joint)| Block::Branches(branches, joint)),
         2 => pool.prop_map(Block::Pool),
         1 => (movement, any::<bool>()).prop_map(|(movement, pair)| Block::Move(movement, pair)),
+        1 => padding().prop_map(Block::Pad),
         2 => average().prop_map(Block::Average),
         3 => activation().prop_map(Block::Activation),
         3 => residual().prop_map(Block::Residual),
@@ -392,6 +417,21 @@ fn average() -> impl Strategy<Value = Average> {
     let window = prop_oneof![1 => Just(None), 3 => window().prop_map(Some)];
     (window, any::<[bool; 2]>(), rescaling()).prop_map(|(window, [ceil, count_include_pad], output)| {
         Average { window, ceil, count_include_pad, output }
+    })
+}
+
+fn padding() -> impl Strategy<Value = Padding> {
+    let pads = prop_oneof![Just([0, 0]), [0..3_usize, 0..3_usize]];
+    let value = prop_oneof![
+        2 => Just(Padded::Nothing),
+        1 => any::<u8>().prop_map(Padded::Code),
+        1 => (-300.0..300.0_f32).prop_map(Padded::Number),
+    ];
+    let output = prop_oneof![1 => Just(None), 2 => rescaling().prop_map(Some)];
+    ([pads.clone(), pads.clone(), pads], value, output).prop_map(|(pads, value, output)| Padding {
+        pads,
+        value,
+        output,
     })
 }
 

@@ -10,8 +10,8 @@ use burn::nn::conv::Conv2d;
 use onnx2int_dataset::SIDE;
 use onnx2int_graph::metadata::{self, ChannelNormalization, Normalization};
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
-    Stage, Tensor, TensorType, ValueId,
+    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, Op, Pads, PoolWindow, Stage,
+    Tensor, TensorType, ValueId,
 };
 
 use crate::network::Network;
@@ -33,7 +33,7 @@ pub(crate) fn graph(network: &Network, normalization: ChannelNormalization) -> R
         if convolution.pool {
             pooled += 1;
             let name = if pools == 1 { "pool".to_owned() } else { format!("pool{pooled}") };
-            let pool = MaxPoolAttributes {
+            let pool = PoolWindow {
                 kernel_shape: vec![2, 2],
                 strides: vec![2, 2],
                 pads: Pads::symmetric(0, 2),

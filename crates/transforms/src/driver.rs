@@ -1,11 +1,13 @@
 //! The driver: what surrounds every pass, the same for all.
 
 use onnx2int_graph::metadata::{self, Normalization};
-use onnx2int_graph::{Graph, GraphEditor, Stage, Tensor, verify_stage};
+use onnx2int_graph::{Graph, GraphEditor, Stage, Tensor, verify, verify_stage};
 use serde::{Deserialize, Serialize};
 
+use crate::float_tail::{Whole, cut};
+use crate::passes::Sanitize;
 use crate::probe::{self, ProbeError, ProbeResult};
-use crate::{Executor, RewriteLog, Site, Transform, TransformError};
+use crate::{Executor, RewriteLog, Site, Transform, TransformError, survey};
 
 /// What the driver compares the graph before and after on.
 #[derive(Clone, Debug)]
@@ -135,24 +137,79 @@ fn attempt(
     }
     let before = verify_stage(graph, from).map_err(|source| Failure::Before { stage: from, source })?;
 
+    // A float tail stays as it is: a pass sees what is before it.
+    let whole = Whole::of(graph)?;
+    let before = match &whole {
+        None => before,
+        Some(whole) => {
+            verify_stage(&whole.head, from).map_err(|source| Failure::Before { stage: from, source })?
+        }
+    };
+
     let mut log = RewriteLog::default();
     let rewritten = transform.rewrite(before, executor, &mut log)?;
     if log.sites().is_empty() && !transform.noop_allowed() {
         return Err(Failure::NothingToDo);
     }
-    let result = stamp(rewritten, to)?;
-    let after = verify_stage(&result, to).map_err(|source| Failure::After { stage: to, source })?;
+    let head = stamp(rewritten, to)?;
+    let after = verify_stage(&head, to).map_err(|source| Failure::After { stage: to, source })?;
 
     let probe = probe::compare(before, after, transform.relation(), executor, probe)?;
-    let record = Record {
-        transform: transform.name().to_owned(),
-        stage: to.name().to_owned(),
-        sites: log.into_sites(),
-        nodes_before: graph.nodes().len(),
-        nodes_after: result.nodes().len(),
-        probe,
+    let result = match &whole {
+        None => head,
+        Some(whole) => whole.put_together(&head)?,
     };
-    Ok(Applied { graph: result, record })
+    verify_stage(&result, to).map_err(|source| Failure::After { stage: to, source })?;
+    Ok(Applied { record: record(transform, graph, &result, log, probe), graph: result })
+}
+
+fn record(
+    transform: &dyn Transform,
+    before: &Graph,
+    after: &Graph,
+    log: RewriteLog,
+    probe: ProbeResult,
+) -> Record {
+    Record {
+        transform: transform.name().to_owned(),
+        stage: transform.makes().name().to_owned(),
+        sites: log.into_sites(),
+        nodes_before: before.nodes().len(),
+        nodes_after: after.nodes().len(),
+        probe,
+    }
+}
+
+/// Sanitizes a quantized model and leaves in floats what has no integer form, if that is its end; the
+/// metadata names these nodes. A model without such nodes is sanitized as by [`apply`].
+///
+/// # Errors
+/// See [`Failure`]; also where nothing would be left before the float tail.
+pub fn sanitize_with_float_tail(
+    graph: &Graph,
+    executor: &dyn Executor,
+    probe: &Probe,
+) -> Result<Applied, DriverError> {
+    let attempt = || -> Result<Applied, Failure> {
+        let mut log = RewriteLog::default();
+        let sound = verify(graph).map_err(TransformError::from)?;
+        let sanitized = Sanitize.rewrite(sound, executor, &mut log)?;
+        let nodes = match survey(&sanitized) {
+            Ok(()) => return attempt(&Sanitize, graph, executor, probe),
+            Err(TransformError::Unsupported { nodes }) => nodes,
+            Err(other) => return Err(other.into()),
+        };
+        let result = stamp(cut(sanitized, nodes)?, Stage::Sanitized)?;
+        let after = verify_stage(&result, Stage::Sanitized)
+            .map_err(|source| Failure::After { stage: Stage::Sanitized, source })?;
+        let probe = probe::compare(sound, after, Sanitize.relation(), executor, probe)?;
+        Ok(Applied { record: record(&Sanitize, graph, &result, log, probe), graph: result })
+    };
+    attempt().map_err(|failure| DriverError {
+        transform: Sanitize.name(),
+        input: Box::new(graph.clone()),
+        failure: Box::new(failure),
+    })
 }
 
 /// Writes the stage into the metadata.

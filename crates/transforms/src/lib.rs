@@ -6,6 +6,7 @@
 
 mod driver;
 mod edits;
+mod float_tail;
 mod forms;
 mod pairs;
 pub mod passes;
@@ -21,7 +22,8 @@ mod tables;
 mod testing;
 mod transform;
 
-pub use driver::{Applied, DriverError, Failure, Probe, Record, apply};
+pub use driver::{Applied, DriverError, Failure, Probe, Record, apply, sanitize_with_float_tail};
+pub use float_tail::can_end_in_floats;
 pub use forms::prepare;
 pub use pipeline::{Options, pipeline, transform_for};
 pub use probe::{ProbeError, ProbeResult, SAME_FUNCTION_TOLERANCE, WITHIN_ONE_UNIT_TOLERANCE, compare};

@@ -1,5 +1,6 @@
 //! Quantizers and dequantizers around data movement.
 
+use onnx2int_graph::pointwise::known_tensor;
 use onnx2int_graph::{DType, Graph, Node, Op, ValueId, movement};
 
 use crate::TransformError;
@@ -12,6 +13,34 @@ pub(crate) fn moved_floats(graph: &Graph, node: &Node) -> Vec<(usize, ValueId)> 
     }
     let moved = node.inputs.iter().enumerate().filter(|(slot, _)| movement::moves_slot(node, *slot));
     moved.filter_map(|(slot, input)| Some((slot, (*input)?))).collect()
+}
+
+/// The number that a `Pad` adds, if it is known and is one; quantizers quantize it as well.
+pub(crate) fn padding(graph: &Graph, node: &Node) -> Option<f32> {
+    let value = match node.input(2) {
+        None => 0.0,
+        Some(value) => match graph.producer(value) {
+            Some((_, dequantize)) if matches!(dequantize.op, Op::DequantizeLinear { .. }) => {
+                let codes = graph.constant_operand(dequantize, 0)?.to_i64_vec()?;
+                let (scale, zero_point) = Parameters::of(graph, dequantize).ok()?.per_tensor()?;
+                let &[code] = codes.as_slice() else { return None };
+                (code - zero_point) as f32 * scale
+            }
+            _ => known_tensor(graph, value)?.as_single::<f32>()?,
+        },
+    };
+    (!value.is_nan()).then_some(value)
+}
+
+/// The code that uint8 parameters of a whole tensor give a number, and whether it is dequantized to
+/// the same number: `saturate(round_half_even(value / scale) + zero_point)`, as `QuantizeLinear` does.
+pub(crate) fn code_of(value: f32, parameters: &Parameters) -> Option<(u8, bool)> {
+    let (scale, zero_point) = parameters.per_tensor().filter(|_| parameters.dtype == DType::U8)?;
+    let code = f64::from((value / scale).round_ties_even()) + zero_point as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to u8 just before")]
+    let code = code.clamp(0.0, 255.0) as u8;
+    let back = (f32::from(code) - zero_point as f32) * scale;
+    Some((code, back == value))
 }
 
 /// The `DequantizeLinear` that a value comes from, with its parameters, if there is one for the

@@ -1,7 +1,7 @@
 //! Compares the graph before a transform with the one after, on numbers.
 
 use onnx2int_graph::metadata::{self, Normalization};
-use onnx2int_graph::{DType, Op, Relation, Tensor, Verified};
+use onnx2int_graph::{DType, Op, Relation, Tensor, ValueId, Verified};
 use serde::{Deserialize, Serialize};
 
 use crate::{Executor, Probe};
@@ -135,11 +135,36 @@ pub fn compare(
     let normalization = Normalization::of(&before).unwrap_or_else(|| probe.normalization.clone());
     let old = Logits::of(before, "before", executor, &probe.images, &normalization)?;
     let new = Logits::of(after, "after", executor, &probe.images, &normalization)?;
+    if old.len() != new.len() {
+        return interface(format!("{} outputs, as before", old.len()), new.len().to_string());
+    }
+    let depth = depth(before);
+    let mut result = ProbeResult {
+        images: old[0].images(),
+        argmax_changes: 0,
+        largest_logit: 0.0,
+        largest_gap: Some(0.0),
+    };
+    for (old, new) in old.iter().zip(&new) {
+        let one = compare_output(old, new, relation, depth)?;
+        result.argmax_changes += one.argmax_changes;
+        result.largest_logit = result.largest_logit.max(one.largest_logit);
+        result.largest_gap = result.largest_gap.zip(one.largest_gap).map(|(a, b)| a.max(b));
+    }
+    Ok(result)
+}
+
+fn compare_output(
+    old: &Logits,
+    new: &Logits,
+    relation: Relation,
+    depth: f64,
+) -> Result<ProbeResult, ProbeError> {
     if old.values.len() != new.values.len() || old.classes != new.classes {
-        return Err(ProbeError::Interface {
-            expected: format!("{} logits for each image, as before", old.classes),
-            found: new.classes.to_string(),
-        });
+        return interface(
+            format!("{} logits for each image, as before", old.classes),
+            new.classes.to_string(),
+        );
     }
     let largest = old.values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     let changes: Vec<usize> =
@@ -152,19 +177,18 @@ pub fn compare(
         largest_gap: same_units
             .then(|| old.values.iter().zip(&new.values).fold(0.0, |gap: f64, (a, b)| gap.max((a - b).abs()))),
     };
-    let depth = depth(before);
     let outliers = old.images().div_ceil(IMAGES_FOR_ONE_OUTLIER);
     match relation {
         Relation::Origin | Relation::Accuracy => {}
-        Relation::SameArgmax => check_argmax(&old, &new, &changes, TIE * largest)?,
-        Relation::SameBits => check_bits(&old, &new)?,
+        Relation::SameArgmax => check_argmax(old, new, &changes, TIE * largest)?,
+        Relation::SameBits => check_bits(old, new)?,
         Relation::SameFunction => {
-            check_gap(&old, &new, same_units, SAME_FUNCTION_TOLERANCE * depth, outliers, largest)?;
-            check_gap(&old, &new, same_units, OUTLIER_TOLERANCE, 0, largest)?;
+            check_gap(old, new, same_units, SAME_FUNCTION_TOLERANCE * depth, outliers, largest)?;
+            check_gap(old, new, same_units, OUTLIER_TOLERANCE, 0, largest)?;
         }
         Relation::WithinOneUnit => {
-            check_gap(&old, &new, same_units, WITHIN_ONE_UNIT_TOLERANCE * depth, outliers, largest)?;
-            check_gap(&old, &new, same_units, OUTLIER_TOLERANCE, 0, largest)?;
+            check_gap(old, new, same_units, WITHIN_ONE_UNIT_TOLERANCE * depth, outliers, largest)?;
+            check_gap(old, new, same_units, OUTLIER_TOLERANCE, 0, largest)?;
         }
     }
     Ok(result)
@@ -245,8 +269,7 @@ fn depth(graph: Verified<'_>) -> f64 {
 }
 
 /// The step between two values of an output that is dequantized codes or integers.
-fn step(graph: Verified<'_>, unit: Option<f64>) -> f64 {
-    let &[output] = graph.outputs() else { return 0.0 };
+fn step(graph: Verified<'_>, output: ValueId, unit: Option<f64>) -> f64 {
     let scale = graph.producer(output).and_then(|(_, node)| match node.op {
         Op::DequantizeLinear { .. } => graph.constant_operand(node, 1)?.as_single::<f32>(),
         _ => None,
@@ -258,40 +281,51 @@ fn step(graph: Verified<'_>, unit: Option<f64>) -> f64 {
 }
 
 impl Logits {
+    /// Those of every output, in order.
     fn of(
         graph: Verified<'_>,
         which: &'static str,
         executor: &dyn Executor,
         images: &Tensor,
         normalization: &Normalization,
-    ) -> Result<Self, ProbeError> {
+    ) -> Result<Vec<Self>, ProbeError> {
         let input = model_input(graph, images, normalization)?;
         let outputs = executor.run(graph, &[input]).map_err(|message| ProbeError::Run { which, message })?;
-        let [output] = outputs.as_slice() else {
-            return interface("a model with one output", format!("{} outputs", outputs.len()));
+        let pairs = graph.outputs().iter().zip(&outputs);
+        pairs.map(|(&output, tensor)| Self::of_output(graph, which, output, tensor, images)).collect()
+    }
+
+    fn of_output(
+        graph: Verified<'_>,
+        which: &'static str,
+        output: ValueId,
+        tensor: &Tensor,
+        images: &Tensor,
+    ) -> Result<Self, ProbeError> {
+        let Some((&rows, extents)) = tensor.shape().split_first() else {
+            return interface("logits for each image", "a single number".to_owned());
         };
-        let &[rows, classes] = output.shape() else {
-            return interface("logits [N, classes]", format!("{:?}", output.shape()));
-        };
+        // Maps of features are compared as one row of numbers.
+        let classes = extents.iter().product();
         if Some(&rows) != images.shape().first() || classes == 0 {
-            return interface("a row of logits for each image", format!("{:?}", output.shape()));
+            return interface("a row of logits for each image", format!("{:?}", tensor.shape()));
         }
-        let unit = match output.dtype() {
+        let unit = match tensor.dtype() {
             DType::F32 => Some(1.0),
-            _ => metadata::logit_scale(&graph),
+            _ => metadata::scale_of_output(&graph, output),
         };
-        let values = match output.as_slice::<f32>() {
+        let values = match tensor.as_slice::<f32>() {
             Some(values) => values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>(),
-            None => match output.to_i64_vec() {
+            None => match tensor.to_i64_vec() {
                 Some(values) => values.into_iter().map(|value| value as f64 * unit.unwrap_or(1.0)).collect(),
-                None => return interface("numbers as logits", output.dtype().to_string()),
+                None => return interface("numbers as logits", tensor.dtype().to_string()),
             },
         };
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             let (image, class) = (index / classes, index % classes);
             return Err(ProbeError::NotFinite { image, class, which, value: values[index] });
         }
-        Ok(Self { values, classes, unit, step: step(graph, unit) })
+        Ok(Self { values, classes, unit, step: step(graph, output, unit) })
     }
 
     fn images(&self) -> usize {

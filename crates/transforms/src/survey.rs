@@ -6,9 +6,9 @@
 use onnx2int_graph::pointwise::{self, Cone};
 use onnx2int_graph::{DType, Graph, Node, NodeId, Op, ValueId, movement};
 
-use crate::TransformError;
 use crate::qdq::{Layer, is_layer, position_weights};
 use crate::transform::UnsupportedNode;
+use crate::{TransformError, pairs};
 
 /// Every node of a sanitized model that has no integer form.
 ///
@@ -36,13 +36,9 @@ fn judge(graph: &Graph, id: NodeId, node: &Node) -> Result<(), String> {
             TransformError::Refused { reason, .. } => reason,
             other => other.to_string(),
         }),
+        Op::Pad => judge_pad(graph, node),
         op if op.moves_data() => Ok(()),
         Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } => Ok(()),
-        Op::Pad => {
-            Err("only zeros around an image right in front of a convolution become its padding; give the \
-                        operator behind it pads of its own"
-                .to_owned())
-        }
         op if pointwise::is_pointwise(op) => judge_pointwise(graph, node),
         Op::MatMul => Err("a product of two values that are computed; only one with constant weights and a \
                            matrix has an integer form"
@@ -54,8 +50,62 @@ fn judge(graph: &Graph, id: NodeId, node: &Node) -> Result<(), String> {
             Err("only a mean over all spatial axes is an average; split it into such".to_owned())
         }
         Op::Cast { .. } => Err("a change of type within the network; export without it".to_owned()),
-        _ => Err("no integer form".to_owned()),
+        Op::AveragePool(_) | Op::GlobalAveragePool => {
+            Err("its operand is not quantized; quantize the tensor in front of it".to_owned())
+        }
+        Op::Conv(_)
+        | Op::ConvInteger(_)
+        | Op::Gemm(_)
+        | Op::MatMulInteger
+        | Op::MaxPool(_)
+        | Op::BatchNormalization { .. }
+        | Op::Relu
+        | Op::Activation(_)
+        | Op::PRelu
+        | Op::Clip
+        | Op::Add
+        | Op::Sub
+        | Op::Mul
+        | Op::Div
+        | Op::Max
+        | Op::Min
+        | Op::Flatten { .. }
+        | Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Concat { .. }
+        | Op::Gather { .. }
+        | Op::Slice
+        | Op::Squeeze
+        | Op::Unsqueeze
+        | Op::Identity
+        | Op::Dropout
+        | Op::Constant(_)
+        | Op::Shape { .. }
+        | Op::ArgMax { .. } => Err("no integer form".to_owned()),
     }
+}
+
+/// A pad of floats that no quantizer took up: what it adds must be a number that a code stands for.
+fn judge_pad(graph: &Graph, node: &Node) -> Result<(), String> {
+    let Some(value) = pairs::padding(graph, node) else {
+        return Err("expected a constant number to pad with".to_owned());
+    };
+    for origin in movement::origins(graph, node.output) {
+        let dequantizer = pairs::dequantizer(graph, origin).map_err(|error| error.to_string())?;
+        let Some((dequantizer, parameters)) = dequantizer else {
+            return Err(format!(
+                "it pads {:?}, which is not quantized; quantize the tensor behind it",
+                graph.value(origin).name
+            ));
+        };
+        if pairs::code_of(value, &parameters).is_none_or(|(_, exact)| !exact) {
+            return Err(format!(
+                "it pads with {value}, which no code of {:?} stands for; quantize the tensor behind it",
+                dequantizer.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A function of one quantized value, a sum of two, or a Relu or Clip behind a layer or a sum.
@@ -167,14 +217,21 @@ mod tests {
              %td = DequantizeLinear(%tq, 0.5, 3u8)
              %o = Sigmoid(%td)
              const %around: i64[4] = [0, 1, 0, 1]
-             %z = Pad(%td, %around)
-             out %s, %o, %z",
+             %z = Pad(%td, %around, 0.3)
+             %v = Pad(%y, %around)
+             out %s, %o, %z, %v",
         );
         let error = survey(&graph).unwrap_err();
         let TransformError::Unsupported { nodes } = &error else { panic!("{error}") };
         let named: Vec<(&str, &str)> = nodes.iter().map(|node| (node.node.as_str(), node.op)).collect();
-        assert_eq!(named, [("a", "Tanh"), ("p", "Div"), ("s", "Softmax"), ("o", "Sigmoid"), ("z", "Pad")]);
-        assert!(error.to_string().contains("\"y\", which is not quantized"), "{error}");
+        assert_eq!(
+            named,
+            [("a", "Tanh"), ("p", "Div"), ("s", "Softmax"), ("o", "Sigmoid"), ("z", "Pad"), ("v", "Pad")]
+        );
+        let told = error.to_string();
+        for part in ["computes with \"y\", which is not quantized", "pads with 0.3", "pads \"y\""] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use onnx2int_graph::cost::multiply_adds;
 use onnx2int_graph::{Relation, Stage, verify};
-use onnx2int_transforms::compare;
+use onnx2int_transforms::{can_end_in_floats, compare, sanitize_with_float_tail};
 
 use super::transform;
 use crate::arguments::Lower;
@@ -34,14 +34,40 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
     let probe = if at_once { execution::without_images(&whole) } else { whole.clone() };
     let mut graph = quantized.clone();
     for stage in &Stage::ALL[2..] {
-        let applied = match transform::step(&graph, *stage, &arguments.options, &interpreter, &probe) {
+        let with_tail = arguments.allow_float_tail && *stage == Stage::Sanitized;
+        let applied = match with_tail {
+            true => sanitize_with_float_tail(&graph, &interpreter, &probe).map_err(anyhow::Error::new),
+            false => transform::step(&graph, *stage, &arguments.options, &interpreter, &probe),
+        };
+        let applied = match applied {
             Ok(applied) => applied,
-            Err(error) => return Err(keep_for_replay(arguments, &graph, *stage, error)),
+            Err(error) if with_tail => {
+                return Err(error)
+                    .with_context(|| format!("cannot lower {:?}; nothing was written", arguments.model));
+            }
+            Err(error) => {
+                let without = execution::without_images(&whole);
+                let hint = *stage == Stage::Sanitized
+                    && sanitize_with_float_tail(&graph, &interpreter, &without).is_ok();
+                let error = match hint {
+                    true => error.context(
+                        "with --allow-float-tail, what is not quantized at its end is left in floats",
+                    ),
+                    false => error,
+                };
+                return Err(keep_for_replay(arguments, &graph, *stage, error));
+            }
         };
         transform::print(&applied.record);
-        if *stage == Stage::Sanitized {
-            onnx2int_transforms::survey(&applied.graph)
-                .with_context(|| format!("cannot lower {:?}; nothing was written", arguments.model))?;
+        if *stage == Stage::Sanitized && !arguments.allow_float_tail {
+            onnx2int_transforms::survey(&applied.graph).with_context(|| {
+                let hint = if can_end_in_floats(&applied.graph) {
+                    "; --allow-float-tail leaves them and what comes behind them in floats"
+                } else {
+                    ""
+                };
+                format!("cannot lower {:?}; nothing was written{hint}", arguments.model)
+            })?;
         }
         graph = applied.graph.clone();
         made.push((*stage, applied));
@@ -61,6 +87,9 @@ pub(crate) fn run(arguments: &Lower) -> anyhow::Result<()> {
         transform::write(&path(*stage), applied, *stage)?;
     }
     console::note(format_args!("wrote {} models to {:?}", made.len(), arguments.output_dir));
+    if let Some(tail) = super::verify::tail_text(&graph) {
+        console::note(format_args!("{tail}"));
+    }
     Ok(())
 }
 

@@ -1,13 +1,13 @@
 //! `onnx2int quantize`: a float model to 8-bit QDQ form.
 
 use anyhow::Context;
-use onnx2int_calibration::{Method, Settings, quantize};
+use onnx2int_calibration::{LogitScales, Method, Overrides, Settings, quantize};
 use onnx2int_dataset::{ImageSource, OpenOptions, open, spread};
 use onnx2int_evaluation::ScoredModel;
-use onnx2int_graph::{Graph, Stage, verify, verify_stage};
+use onnx2int_graph::{Graph, Stage, metadata, verify, verify_stage};
 use onnx2int_transforms::{RewriteLog, prepare};
 
-use crate::arguments::{CalibrationMethod, Quantize};
+use crate::arguments::{CalibrationMethod, Logits, Quantize};
 use crate::execution::Interpreter;
 use crate::{console, files, images};
 
@@ -22,6 +22,10 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     let settings = Settings {
         per_axis: arguments.per_axis,
         weight_bits: arguments.weight_bits,
+        logits: match arguments.logits {
+            Logits::Shared => LogitScales::Shared,
+            Logits::PerChannel => LogitScales::PerChannel,
+        },
         method: match arguments.calibration {
             CalibrationMethod::MinMax => Method::MinMax,
             CalibrationMethod::MovingAverage => Method::MovingAverage,
@@ -29,14 +33,23 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
             CalibrationMethod::Entropy => Method::Entropy,
             CalibrationMethod::Mse => Method::MeanSquaredError,
         },
+        equalize: arguments.equalize,
+        correct_bias: arguments.correct_bias,
+        overrides: overrides(arguments)?,
         threads: arguments.threads.count(),
     };
-    let prepared = prepared(&model.graph, settings.threads)
+    let threads = settings.threads;
+    let prepared = prepared(&model.graph, threads)
         .with_context(|| format!("cannot prepare {:?} to be quantized", arguments.model))?;
     let quantized = quantize(verify(&prepared)?, source.as_ref(), &indices, &normalization, settings)
         .with_context(|| format!("cannot quantize {:?}", arguments.model))?;
-    let verified = verify_stage(&quantized.graph, Stage::Quantized)
-        .context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;
+    // No stage is recorded where a layer was excluded.
+    let verified = match quantized.graph.metadata().contains_key(metadata::STAGE) {
+        true => verify_stage(&quantized.graph, Stage::Quantized),
+        false => verify(&quantized.graph),
+    };
+    let verified =
+        verified.context("the quantized model breaks a rule of its stage; this is a defect of onnx2int")?;
     files::write_model(&arguments.output, verified)?;
     for tensor in &quantized.activations {
         console::note(format_args!(
@@ -46,6 +59,13 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
     }
     console::note(format_args!("wrote {:?}, calibrated on {} images", arguments.output, indices.len()));
     Ok(())
+}
+
+/// What the file of `--config` says of single tensors and nodes.
+fn overrides(arguments: &Quantize) -> anyhow::Result<Overrides> {
+    let Some(path) = &arguments.config else { return Ok(Overrides::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path:?}"))?;
+    toml::from_str(&text).with_context(|| format!("{path:?} is not a configuration of quantize"))
 }
 
 /// The graph with its operators in the forms that the quantizer knows; tells what was changed.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use onnx2int_certificate::{Certificate, ModelFile, certify};
+use onnx2int_graph::float_tail::FloatTail;
 use onnx2int_graph::range::{self, Ranges, Width};
 use onnx2int_graph::{Graph, Stage, Verified, VerifyError, verify, verify_stage};
 use serde::Serialize;
@@ -25,9 +26,13 @@ struct Findings {
     valid: bool,
     violations: Vec<Violation>,
     integer_only: bool,
+    /// The nodes that stay in floats behind the integer part.
+    float_tail: Vec<String>,
     accumulators: Vec<Accumulator>,
     /// Where the sums of its integer layers are exact.
     targets: Vec<TargetFindings>,
+    #[serde(skip)]
+    tail_text: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -86,8 +91,10 @@ pub(crate) fn run(arguments: &Verify) -> anyhow::Result<()> {
         valid: violations.is_empty(),
         violations,
         integer_only: model.graph.values().all(|(_, value)| value.ty.dtype.is_integer()),
+        float_tail: tail(&model.graph),
         accumulators: accumulators(&model.graph, &ranges),
         targets: super::targets::findings(sound, &ranges),
+        tail_text: tail_text(&model.graph),
     };
     if arguments.json {
         console::print_json(&findings)?;
@@ -145,6 +152,25 @@ fn check(path: &Path, expected: &Certificate, model: &Path) -> anyhow::Result<()
     }
 }
 
+/// The names of the nodes that stay in floats, in execution order.
+fn tail(graph: &Graph) -> Vec<String> {
+    let Ok(Some(tail)) = FloatTail::of(graph) else { return Vec::new() };
+    let nodes = graph.nodes().filter(|(id, _)| tail.contains(*id));
+    nodes.map(|(_, node)| node.name.clone()).collect()
+}
+
+/// Where the integer part of a model with a float tail ends, and what the tail is.
+pub(crate) fn tail_text(graph: &Graph) -> Option<String> {
+    let of_graph = FloatTail::of(graph).ok()??;
+    let ends = of_graph.boundary(graph);
+    let integer = ends.iter().all(|&end| graph.value(end).ty.dtype.is_integer());
+    let ends: Vec<String> = ends.iter().map(|&end| format!("{:?}", graph.value(end).name)).collect();
+    let names = tail(graph);
+    let nodes = if names.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", names.len()) };
+    let up_to = if integer { "integer up to" } else { "the stage's rules hold up to" };
+    Some(format!("{up_to} {}; float tail of {nodes}: {}", ends.join(", "), names.join(", ")))
+}
+
 fn accumulators(graph: &Graph, ranges: &Ranges) -> Vec<Accumulator> {
     let accumulators = ranges.accumulators(graph);
     let describe = |accumulator: &range::Accumulator| {
@@ -172,6 +198,10 @@ fn text(findings: &Findings) -> String {
         true => "every tensor is an integer, inputs and outputs included\n",
         false => "some tensors are float\n",
     });
+    if let Some(tail) = &findings.tail_text {
+        text.push_str(tail);
+        text.push('\n');
+    }
     for accumulator in &findings.accumulators {
         text.push_str(&format!(
             "{} ({}): accumulator in [{}, {}] for any input, {} bits, {} of int32 to spare, fits {}\n",

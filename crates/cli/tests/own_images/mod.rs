@@ -1,5 +1,7 @@
 //! Colored images from files of any kind, through a network of seven classes that was not trained.
 
+mod config;
+
 use std::fs;
 use std::io::Write;
 

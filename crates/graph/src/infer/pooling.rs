@@ -3,37 +3,23 @@
 use super::movement::distinct_axes;
 use super::window::Window;
 use super::{Operands, TypeError, TypeRule, error};
-use crate::{AveragePoolAttributes, DType, Dim, MaxPoolAttributes, TensorType};
+use crate::{AveragePoolAttributes, DType, Dim, PoolWindow, TensorType};
 
-pub(super) fn max_pool(x: &Operands<'_>, attributes: &MaxPoolAttributes) -> Result<TensorType, TypeError> {
-    let input = x.typed(0, &[DType::F32, DType::U8, DType::I8])?;
-    let window = Window {
-        kernel: &attributes.kernel_shape,
-        strides: &attributes.strides,
-        pads: &attributes.pads,
-        dilations: &attributes.dilations,
-        ceil: attributes.ceil_mode,
-    };
-    pooled(input, &window)
+pub(super) fn max_pool(x: &Operands<'_>, window: &PoolWindow) -> Result<TensorType, TypeError> {
+    pooled(x.typed(0, &[DType::F32, DType::U8, DType::I8])?, window)
 }
 
 pub(super) fn average_pool(
     x: &Operands<'_>,
     attributes: &AveragePoolAttributes,
 ) -> Result<TensorType, TypeError> {
-    let input = x.typed(0, &[DType::F32])?;
-    let window = Window {
-        kernel: &attributes.kernel_shape,
-        strides: &attributes.strides,
-        pads: &attributes.pads,
-        dilations: &attributes.dilations,
-        ceil: attributes.ceil_mode,
-    };
-    pooled(input, &window)
+    pooled(x.typed(0, &[DType::F32])?, &attributes.window)
 }
 
 /// `[N, C, spatial...]` under a window each position of which meets the input.
-fn pooled(input: &TensorType, window: &Window<'_>) -> Result<TensorType, TypeError> {
+fn pooled(input: &TensorType, window: &PoolWindow) -> Result<TensorType, TypeError> {
+    let PoolWindow { kernel_shape: kernel, strides, pads, dilations, ceil_mode } = window;
+    let window = Window { kernel, strides, pads, dilations, ceil: *ceil_mode };
     if input.rank() < 3 {
         return error(TypeRule::OperandShape, "x [N, C, spatial...]", input);
     }

@@ -32,7 +32,7 @@
 
 use super::extremes::{LayerSums, Side};
 use super::{ChannelRange, Interval, Ranges, constant_range};
-use crate::{Dim, Graph, MaxPoolAttributes, Node, NodeId, Op, Source, ValueId, Verified};
+use crate::{Dim, Graph, Node, NodeId, Op, PoolWindow, Source, ValueId, Verified};
 
 /// Whether a bound is attained; see [the module](self) for what that means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -367,7 +367,7 @@ impl Pass<'_> {
         }
     }
 
-    fn max_pool(&self, node: &Node, attributes: &MaxPoolAttributes) -> Attainment {
+    fn max_pool(&self, node: &Node, attributes: &PoolWindow) -> Attainment {
         let Some(operand) = self.bounds(node, 0) else { return Attainment::uniform(NOT_FOLLOWED, 1) };
         let has_gaps = attributes.dilations.iter().any(|&dilation| dilation > 1);
         // Without gaps the first window has an element, since pads are smaller than windows.
@@ -389,7 +389,7 @@ impl Pass<'_> {
     }
 
     /// Whether each element of a pool's operand is in some window.
-    fn covers(&self, node: &Node, attributes: &MaxPoolAttributes) -> bool {
+    fn covers(&self, node: &Node, attributes: &PoolWindow) -> bool {
         let extents = |id: ValueId| self.graph.value(id).ty.shape.iter().skip(2).map(Dim::fixed);
         let Some(operand) = node.input(0) else { return false };
         extents(operand).zip(extents(node.output)).enumerate().all(|(axis, extents)| {

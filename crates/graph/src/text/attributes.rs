@@ -7,8 +7,8 @@ use super::cursor::{Cursor, Place};
 use super::literal::{self, RepeatedElements};
 use super::print::{Scalar, TensorPrinter, Type};
 use crate::{
-    Activation, AveragePoolAttributes, ConvAttributes, DType, GemmAttributes, MaxPoolAttributes, Op, Pads,
-    Tensor, TensorType,
+    Activation, AveragePoolAttributes, ConvAttributes, DType, GemmAttributes, Op, Pads, PoolWindow, Tensor,
+    TensorType,
 };
 
 /// The `axis` of Q and DQ that ONNX takes when there is none.
@@ -38,24 +38,9 @@ pub(super) fn print(
             print_window(text, spatial_rank, strides, pads, dilations)?;
             print_unless_default(text, "group", group, &1)
         }
-        Op::MaxPool(attributes) => {
-            let MaxPoolAttributes { kernel_shape, strides, pads, dilations, ceil_mode } = attributes;
-            write!(text, " kernel_shape={}", List(kernel_shape))?;
-            print_window(text, spatial_rank, strides, pads, dilations)?;
-            print_flag(text, "ceil_mode", *ceil_mode, false)
-        }
-        Op::AveragePool(attributes) => {
-            let AveragePoolAttributes {
-                kernel_shape,
-                strides,
-                pads,
-                dilations,
-                ceil_mode,
-                count_include_pad,
-            } = attributes;
-            write!(text, " kernel_shape={}", List(kernel_shape))?;
-            print_window(text, spatial_rank, strides, pads, dilations)?;
-            print_flag(text, "ceil_mode", *ceil_mode, false)?;
+        Op::MaxPool(window) => print_pool(text, spatial_rank, window),
+        Op::AveragePool(AveragePoolAttributes { window, count_include_pad }) => {
+            print_pool(text, spatial_rank, window)?;
             print_flag(text, "count_include_pad", *count_include_pad, false)
         }
         Op::ReduceMean { keepdims } => print_flag(text, "keepdims", *keepdims, true),
@@ -133,26 +118,13 @@ pub(super) fn op(
         }),
         "MatMul" => Op::MatMul,
         "MatMulInteger" => Op::MatMulInteger,
-        "MaxPool" => {
-            let kernel_shape = a.required(name, "kernel_shape", Attributes::extents)?;
-            let (strides, pads, dilations) = a.window(kernel_shape.len())?;
-            let ceil_mode = a.flag("ceil_mode", false)?;
-            Op::MaxPool(MaxPoolAttributes { kernel_shape, strides, pads, dilations, ceil_mode })
-        }
+        "MaxPool" => Op::MaxPool(a.pool(name)?),
         "QuantizeLinear" => Op::QuantizeLinear { axis: a.integer("axis")?.unwrap_or(QUANTIZATION_AXIS) },
         "DequantizeLinear" => Op::DequantizeLinear { axis: a.integer("axis")?.unwrap_or(QUANTIZATION_AXIS) },
-        "AveragePool" => {
-            let kernel_shape = a.required(name, "kernel_shape", Attributes::extents)?;
-            let (strides, pads, dilations) = a.window(kernel_shape.len())?;
-            Op::AveragePool(AveragePoolAttributes {
-                kernel_shape,
-                strides,
-                pads,
-                dilations,
-                ceil_mode: a.flag("ceil_mode", false)?,
-                count_include_pad: a.flag("count_include_pad", false)?,
-            })
-        }
+        "AveragePool" => Op::AveragePool(AveragePoolAttributes {
+            window: a.pool(name)?,
+            count_include_pad: a.flag("count_include_pad", false)?,
+        }),
         "GlobalAveragePool" => Op::GlobalAveragePool,
         "ReduceMean" => Op::ReduceMean { keepdims: a.flag("keepdims", true)? },
         "BatchNormalization" => Op::BatchNormalization { epsilon: a.float("epsilon")?.unwrap_or(EPSILON) },
@@ -232,6 +204,13 @@ fn activation(name: &str, a: &mut Attributes) -> Result<Option<Activation>, Pars
 /// The number of axes after batch and channel.
 fn spatial_rank(operand_rank: usize) -> usize {
     operand_rank.saturating_sub(2)
+}
+
+fn print_pool(text: &mut String, spatial_rank: Option<usize>, window: &PoolWindow) -> fmt::Result {
+    let PoolWindow { kernel_shape, strides, pads, dilations, ceil_mode } = window;
+    write!(text, " kernel_shape={}", List(kernel_shape))?;
+    print_window(text, spatial_rank, strides, pads, dilations)?;
+    print_flag(text, "ceil_mode", *ceil_mode, false)
 }
 
 fn print_window(
@@ -438,6 +417,14 @@ impl Attributes {
             AttributeValue::List(_) | AttributeValue::Tensor(_) => None,
         })?;
         Ok(ConvAttributes { strides, pads, dilations, group: group.unwrap_or(1) })
+    }
+
+    /// The window of the pool called `name`.
+    fn pool(&mut self, name: &str) -> Result<PoolWindow, ParseError> {
+        let kernel_shape = self.required(name, "kernel_shape", Attributes::extents)?;
+        let (strides, pads, dilations) = self.window(kernel_shape.len())?;
+        let ceil_mode = self.flag("ceil_mode", false)?;
+        Ok(PoolWindow { kernel_shape, strides, pads, dilations, ceil_mode })
     }
 
     /// Strides, pads and dilations.

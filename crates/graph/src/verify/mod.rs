@@ -21,6 +21,9 @@
 //!   that of its tensor.
 //!
 //! Stages, with the first and the last stage that each holds at:
+//! - `float-tail-is-last` (float to `scale_out`): nodes that the metadata names as the float tail are
+//!   there, read no input, and nothing else reads what they make. The rules below are about what is
+//!   before them.
 //! - `recorded-stage` (float to `scale_out`): the metadata names this stage or none.
 //! - `input-is-float` (float to sanitized): the inputs are f32.
 //! - `input-is-u8` (rescaled to `scale_out`): the inputs are u8.
@@ -70,7 +73,8 @@ mod tests;
 
 use std::fmt;
 
-use self::rule::Report;
+use self::rule::{Report, Rule};
+use crate::float_tail::{FloatTail, NoTail};
 use crate::{Graph, Stage};
 
 /// A graph that passed the verifier.
@@ -169,17 +173,42 @@ pub fn verify(graph: &Graph) -> Result<Verified<'_>, VerifyError> {
 /// As [`verify`]; if all is well there, every violation of a rule of the stage.
 pub fn verify_stage(graph: &Graph, stage: Stage) -> Result<Verified<'_>, VerifyError> {
     let verified = verify(graph)?;
-    let checker = stages::StageChecker::new(verified);
-    let report = checker.check(stage);
-    if report.is_empty() {
-        Ok(verified)
-    } else {
+    let failed = |report: Report, looks_like| {
         let violations = report.into_violations();
-        Err(VerifyError { violations, stage: Some(stage), looks_like: checker.looks_like() })
-    }
+        Err(VerifyError { violations, stage: Some(stage), looks_like })
+    };
+    let head = match head(graph) {
+        Ok(head) => head,
+        Err(report) => return failed(report, None),
+    };
+    let judged = head.as_ref().map_or(Ok(verified), verify)?;
+    let checker = stages::StageChecker::new(judged);
+    let report = checker.check(stage);
+    if report.is_empty() { Ok(verified) } else { failed(report, checker.looks_like()) }
 }
 
-/// The last stage whose rules a graph keeps, if there is one. What the metadata says is left out.
+/// The last stage whose rules a graph keeps, if there is one. What the metadata says of the stage is
+/// left out.
 pub fn looks_like(graph: Verified<'_>) -> Option<Stage> {
-    stages::StageChecker::new(graph).looks_like()
+    let head = head(graph.graph()).ok()?;
+    let judged = head.as_ref().map_or(Ok(graph), verify).ok()?;
+    stages::StageChecker::new(judged).looks_like()
+}
+
+/// What is before the float tail that the metadata names; none if it names none.
+fn head(graph: &Graph) -> Result<Option<Graph>, Report> {
+    let mut report = Report::default();
+    match FloatTail::of(graph) {
+        Ok(None) => return Ok(None),
+        Ok(Some(tail)) => match tail.head(graph) {
+            Ok(head) => return Ok(Some(head)),
+            Err(error) => {
+                report.add(Rule::FloatTailIsLast, graph.name(), "a graph before the float tail", error);
+            }
+        },
+        Err(NoTail { node, expected, found }) => {
+            report.add(Rule::FloatTailIsLast, &node, expected, found);
+        }
+    }
+    Err(report)
 }

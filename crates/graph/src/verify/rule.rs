@@ -36,6 +36,7 @@ rules! {
     OutputsAreDistinct = "outputs-are-distinct",
     AnnotationNamesConstants = "annotation-names-constants",
     DeclaredType = "declared-type",
+    FloatTailIsLast = "float-tail-is-last",
     RecordedStage = "recorded-stage",
     InputIsFloat = "input-is-float",
     InputIsU8 = "input-is-u8",

@@ -2,7 +2,7 @@
 
 use crate::proto::AttributeProto;
 use crate::proto::attribute_proto::AttributeType;
-use onnx2int_graph::{Activation, Dim, Graph, Node, Op, Pads};
+use onnx2int_graph::{Activation, AveragePoolAttributes, Dim, Graph, Node, Op, Pads};
 
 use super::tensor::{data_type, tensor};
 
@@ -22,18 +22,18 @@ pub(super) fn attributes(graph: &Graph, node: &Node) -> Vec<AttributeProto> {
             pads(&attributes.pads),
             ints("strides", &attributes.strides),
         ],
-        Op::AveragePool(attributes) => {
+        Op::AveragePool(AveragePoolAttributes { window, count_include_pad }) => {
             // ONNX Runtime hands attributes on to its QLinearAveragePool, which knows no dilations.
-            let dilated = attributes.dilations.iter().any(|&dilation| dilation != 1);
-            let dilations = dilated.then(|| ints("dilations", &attributes.dilations));
+            let dilated = window.dilations.iter().any(|&dilation| dilation != 1);
+            let dilations = dilated.then(|| ints("dilations", &window.dilations));
             let first = [
-                int("ceil_mode", attributes.ceil_mode.into()),
-                int("count_include_pad", attributes.count_include_pad.into()),
+                int("ceil_mode", window.ceil_mode.into()),
+                int("count_include_pad", (*count_include_pad).into()),
             ];
             let last = [
-                ints("kernel_shape", &attributes.kernel_shape),
-                pads(&attributes.pads),
-                ints("strides", &attributes.strides),
+                ints("kernel_shape", &window.kernel_shape),
+                pads(&window.pads),
+                ints("strides", &window.strides),
             ];
             first.into_iter().chain(dilations).chain(last).collect()
         }

@@ -1,8 +1,8 @@
 //! One node of every operator, written and read again.
 
 use onnx2int_graph::{
-    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, GemmAttributes, Graph, GraphEditor,
-    MaxPoolAttributes, Op, Pads, Tensor, TensorType, verify,
+    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, GemmAttributes, Graph, GraphEditor, Op,
+    Pads, PoolWindow, Tensor, TensorType, verify,
 };
 use onnx2int_onnx_format::{decode, encode};
 
@@ -97,21 +97,14 @@ fn samples() -> Vec<(Op, Vec<Operand>)> {
         dilations: vec![1, 2],
         group: 2,
     };
-    let pool = MaxPoolAttributes {
+    let pool = PoolWindow {
         kernel_shape: vec![3, 2],
         strides: vec![2, 1],
         pads: Pads { begin: vec![1, 0], end: vec![0, 1] },
         dilations: vec![2, 1],
         ceil_mode: true,
     };
-    let average = AveragePoolAttributes {
-        kernel_shape: vec![3, 2],
-        strides: vec![2, 1],
-        pads: Pads { begin: vec![1, 0], end: vec![0, 1] },
-        dilations: vec![2, 1],
-        ceil_mode: true,
-        count_include_pad: true,
-    };
+    let average = AveragePoolAttributes { window: pool.clone(), count_include_pad: true };
     let gemm = GemmAttributes { alpha: 0.0, beta: -2.5, trans_a: false, trans_b: true };
     let x_zero_point = Constant(Tensor::scalar(33_u8));
     let zero_points = || Constant(Tensor::vector(vec![1_i8, 2]));

@@ -1,7 +1,7 @@
 //! What is written is read as it was.
 
 use onnx2int_graph::{
-    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, Graph, GraphEditor, Op, Pads,
+    Activation, AveragePoolAttributes, ConvAttributes, DType, Dim, Graph, GraphEditor, Op, Pads, PoolWindow,
     QuantizationAnnotation, Source, Tensor, TensorType, ValueId, Verified, verify,
 };
 use onnx2int_onnx_format::{decode, encode};
@@ -107,14 +107,14 @@ fn try_step(editor: &mut GraphEditor, values: &[ValueId], index: usize, step: &S
         }
         16 => (Op::ArgMax { axis: i64::from(n % 4), keepdims: step.optional }, vec![Some(first)]),
         17 => {
-            let attributes = AveragePoolAttributes {
+            let window = PoolWindow {
                 kernel_shape: vec![2, 3],
                 strides: vec![1 + usize::from(n.unsigned_abs() % 3), 1],
                 pads: Pads::symmetric(usize::from(step.optional), 2),
                 dilations: vec![1, 1],
                 ceil_mode: n > 0,
-                count_include_pad: m > 0,
             };
+            let attributes = AveragePoolAttributes { window, count_include_pad: m > 0 };
             (Op::AveragePool(attributes), vec![Some(first)])
         }
         18 => {

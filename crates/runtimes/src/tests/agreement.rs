@@ -108,6 +108,20 @@ fn plain_tract_takes_sums_through_f32() {
 }
 
 #[test]
+fn pads_of_bytes_are_equal() {
+    check_equal(
+        "in %x: u8[N,2,4,3]
+         const %everywhere: i64[8] = [0, 1, 2, 0, 0, 3, 0, 1]
+         const %channels: i64[2] = [0, 2]
+         const %axes: i64[1] = [-3]
+         %y = Pad(%x, %everywhere, 128u8)
+         %z = Pad(%x, %channels, 255u8, %axes)
+         %v = Pad(%x, %everywhere)
+         out %y, %z, %v",
+    );
+}
+
+#[test]
 fn rescaling_to_bytes_is_equal() {
     check_equal(
         "in %x: i32[N,3,2,2]

@@ -2,12 +2,14 @@
 //! connections, and inputs of every kind.
 
 use onnx2int_graph::metadata::{ChannelNormalization, Normalization};
-use onnx2int_graph::{Activation as Operator, AveragePoolAttributes, EditError, Op, Tensor, ValueId};
+use onnx2int_graph::{
+    Activation as Operator, AveragePoolAttributes, EditError, Op, PoolWindow, Tensor, ValueId,
+};
 
 use super::{Builder, Fitted, Quantization, fitted_pool};
 use crate::network::{
-    Activation, After, Average, Branch, Convolution, Ending, Function, Groups, Input, Join, Network,
-    Rescaling, Residual, Window,
+    Activation, After, Average, Branch, Convolution, Ending, Function, Groups, Input, Join, Network, Padded,
+    Padding, Rescaling, Residual, Window,
 };
 use crate::noise::Noise;
 
@@ -66,11 +68,13 @@ impl Builder {
             Some(window) => {
                 let Fitted { kernel, strides, dilations, pads } = fitted_pool(window, &extents[1..]);
                 let attributes = |ceil_mode| AveragePoolAttributes {
-                    kernel_shape: kernel.clone(),
-                    strides: strides.clone(),
-                    pads: pads.clone(),
-                    dilations: dilations.clone(),
-                    ceil_mode,
+                    window: PoolWindow {
+                        kernel_shape: kernel.clone(),
+                        strides: strides.clone(),
+                        pads: pads.clone(),
+                        dilations: dilations.clone(),
+                        ceil_mode,
+                    },
                     count_include_pad: average.count_include_pad,
                 };
                 // Rounding up is refused where the last window would start in the padding.
@@ -80,6 +84,32 @@ impl Builder {
             }
         }
         if raw { Ok(()) } else { self.rescaled(&format!("{name}_out"), unit, average.output) }
+    }
+
+    /// A pad, and the pair behind it if there is one; without one it adds what a code stands for.
+    pub(super) fn padding(&mut self, name: &str, padding: &Padding) -> Result<(), EditError> {
+        let axes = self.extents().len().min(padding.pads.len());
+        let sides = (0..2).flat_map(|side| padding.pads[..axes].iter().map(move |pads| pads[side] as i64));
+        let pads = self.constant(&format!("{name}_pads"), Tensor::vector::<i64>(sides.collect()))?;
+        let Quantization { scale, zero_point } = self.quantization;
+        let added = match (padding.value, padding.output) {
+            (Padded::Nothing, _) => None,
+            (Padded::Number(number), Some(_)) => Some(number * scale),
+            (Padded::Number(_), None) => Some(0.0),
+            (Padded::Code(code), _) => Some((f32::from(code) - f32::from(zero_point)) * scale),
+        };
+        let mut operands = vec![Some(self.value), Some(pads)];
+        operands.push(match added {
+            None => None,
+            Some(added) => Some(self.constant(&format!("{name}_value"), Tensor::scalar(added))?),
+        });
+        let numbers = Tensor::vector::<i64>((1..=axes as i64).collect());
+        operands.push(Some(self.constant(&format!("{name}_axes"), numbers)?));
+        self.value = self.editor.add_node(name, Op::Pad, operands, name)?;
+        match padding.output {
+            Some(output) => self.rescaled(&format!("{name}_out"), scale, output),
+            None => Ok(()),
+        }
     }
 
     /// A function of single elements, and the pair behind it.

@@ -4,8 +4,8 @@ mod blocks;
 
 use onnx2int_graph::metadata;
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, MaxPoolAttributes, Op, Pads,
-    Stage, Tensor, TensorType, ValueId,
+    ConvAttributes, DType, Dim, EditError, GemmAttributes, Graph, GraphEditor, Op, Pads, PoolWindow, Stage,
+    Tensor, TensorType, ValueId,
 };
 
 use crate::network::{
@@ -66,7 +66,7 @@ impl Block {
             Self::Convolution(_) => true,
             Self::Branches(branches, _) => !branches.is_empty(),
             Self::Residual(_) | Self::Average(_) => true,
-            Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
+            Self::Pool(_) | Self::Move(..) | Self::Pad(_) | Self::Activation(_) => false,
         }
     }
 
@@ -76,7 +76,7 @@ impl Block {
             Self::Convolution(_) => true,
             Self::Branches(branches, _) => !branches.is_empty(),
             Self::Residual(residual) => matches!(residual.branch, Branch::Convolution(_)),
-            Self::Average(_) | Self::Pool(_) | Self::Move(..) | Self::Activation(_) => false,
+            Self::Average(_) | Self::Pool(_) | Self::Move(..) | Self::Pad(_) | Self::Activation(_) => false,
         }
     }
 }
@@ -151,6 +151,7 @@ impl Builder {
             Block::Branches(branches, joint) => self.branches(name, branches, *joint),
             Block::Pool(pool) => self.pool(name, pool),
             Block::Move(movement, pair) => self.movement(name, *movement, *pair),
+            Block::Pad(padding) => self.padding(name, padding),
             Block::Average(average) => self.average(name, average, ends && ending != Ending::Quantized),
             Block::Activation(activation) => self.activation(name, activation),
             Block::Residual(residual) => self.residual(name, residual, ends && ending != Ending::Quantized),
@@ -234,7 +235,7 @@ impl Builder {
     fn pool(&mut self, name: &str, pool: &Pool) -> Result<(), EditError> {
         let extents = self.extents();
         let Fitted { kernel, strides, dilations, pads } = fitted_pool(&pool.window, &extents[1..]);
-        let attributes = |ceil_mode| MaxPoolAttributes {
+        let attributes = |ceil_mode| PoolWindow {
             kernel_shape: kernel.clone(),
             strides: strides.clone(),
             pads: pads.clone(),

@@ -9,7 +9,9 @@
 //! cut off by `ceil_mode`), the scale is `1 / L` with the least common multiple `L` of the counts,
 //! and a `Mul` by the whole number `L / count` of each position follows.
 
-use onnx2int_graph::{AveragePoolAttributes, ConvAttributes, Graph, GraphEditor, NodeId, Op, Pads, Tensor};
+use onnx2int_graph::{
+    AveragePoolAttributes, ConvAttributes, Graph, GraphEditor, NodeId, Op, Pads, PoolWindow, Tensor,
+};
 
 use crate::edits::rewrite_each;
 use crate::{RewriteLog, TransformError};
@@ -70,8 +72,8 @@ impl Window {
     }
 
     fn of(channels: usize, space: &[usize], outputs: &[usize], attributes: &AveragePoolAttributes) -> Self {
-        let AveragePoolAttributes { kernel_shape, strides, pads, dilations, count_include_pad, .. } =
-            attributes;
+        let AveragePoolAttributes { window, count_include_pad } = attributes;
+        let PoolWindow { kernel_shape, strides, pads, dilations, .. } = window;
         let mut pads = pads.clone();
         let mut counts = Vec::new();
         for axis in 0..space.len() {

@@ -5,29 +5,35 @@
 
 use std::collections::HashMap;
 
+use onnx2int_graph::pointwise::known_tensor;
 use onnx2int_graph::{DType, Graph, GraphEditor, Node, NodeId, Op, Tensor, ValueId, movement};
 
-use crate::edits::rewrite_each;
+use crate::edits::set_constant;
 use crate::qdq;
 use crate::{RewriteLog, TransformError};
 
 pub(super) fn rewrite(graph: Graph, log: &mut RewriteLog) -> Result<Graph, TransformError> {
     let mut sites = Vec::new();
+    let mut pads = Vec::new();
     for (id, node) in graph.nodes() {
         let makes_i8 = graph.value(node.output).ty.dtype == DType::I8;
         if matches!(node.op, Op::QuantizeLinear { .. }) && makes_i8 {
             sites.push((id, dequantizers(&graph, node)?));
         }
+        if matches!(node.op, Op::Pad) && makes_i8 {
+            pads.push((id, added(&graph, node)?));
+        }
     }
     let mut moved = HashMap::new();
-    rewrite_each(&graph, sites, |editor, (quantizer, dequantizers)| {
+    let mut editor = GraphEditor::from(graph.clone());
+    for (quantizer, dequantizers) in sites {
         for &id in std::iter::once(&quantizer).chain(&dequantizers) {
             let node = graph.node(id);
             let zero_point = match node.input(2) {
                 Some(old) => match moved.get(&old) {
                     Some(&new) => new,
                     None => {
-                        let new = unsigned(&graph, editor, node, old)?;
+                        let new = unsigned(&graph, &mut editor, node, old)?;
                         moved.insert(old, new);
                         new
                     }
@@ -41,7 +47,22 @@ pub(super) fn rewrite(graph: Graph, log: &mut RewriteLog) -> Result<Graph, Trans
         }
         editor.annotate(graph.node(quantizer).output, None);
         log.changed(&graph.node(quantizer).name, "int8 codes are uint8 codes, 128 greater");
-        Ok(())
+    }
+    for (pad, code) in pads {
+        set_constant(&mut editor, pad, 2, code)?;
+    }
+    Ok(editor.finish()?)
+}
+
+/// The code that a `Pad` of int8 codes adds, as a uint8 one.
+fn added(graph: &Graph, pad: &Node) -> Result<Tensor, TransformError> {
+    let code = match pad.input(2) {
+        None => Some(Tensor::scalar(128_u8)),
+        Some(value) => known_tensor(graph, value).and_then(qdq::unsigned),
+    };
+    code.ok_or_else(|| {
+        let reason = "expected a constant to pad int8 codes with; fold it into an initializer first";
+        TransformError::refused("quantization-constant", &pad.name, reason)
     })
 }
 
@@ -107,6 +128,30 @@ mod tests {
              %p = QuantizeLinear(%d, 0.25, %z_unsigned)
              %e = DequantizeLinear(%p, 0.25, %z_unsigned)
              out %e",
+        );
+    }
+
+    #[test]
+    fn what_a_pad_adds_moves_too() {
+        check_form(
+            super::rewrite,
+            "in %x: f32[N,1,2,2]
+             const %around: i64[8] = [0, 0, 1, 1, 0, 0, 1, 1]
+             %q = QuantizeLinear(%x, 0.5, -3i8)
+             %p = Pad(%q, %around, -3i8)
+             %r = Pad(%p, %around)
+             %d = DequantizeLinear(%r, 0.5, -3i8)
+             out %d",
+            "in %x: f32[N,1,2,2]
+             const %around: i64[8] = [0, 0, 1, 1, 0, 0, 1, 1]
+             const %q_zero_point_unsigned: u8[] = 125
+             const %d_zero_point_unsigned: u8[] = 125
+             const %r_value: u8[] = 128
+             %q = QuantizeLinear(%x, 0.5, %q_zero_point_unsigned)
+             %p = Pad(%q, %around, 125u8)
+             %r = Pad(%p, %around, %r_value)
+             %d = DequantizeLinear(%r, 0.5, %d_zero_point_unsigned)
+             out %d",
         );
     }
 }

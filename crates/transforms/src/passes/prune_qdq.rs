@@ -5,6 +5,7 @@
 //! point, and `m` an operator that moves elements or picks the greatest, bit for bit:
 //!
 //! - dequantizers sink: `m(d(q)) = d(m(q))`, because `d` is the same increasing map for all elements;
+//!   a `Pad` adds the code `c` of what it added, if `d(c)` is that number exactly;
 //! - pairs go: `Q(d(q)) = q` for the `Q` of the same `s` and `z`, because `s (q - z) / s` rounds to
 //!   `q - z`.
 //!
@@ -44,10 +45,10 @@
 //! A quantizer whose scale or zero point is not constant or not positive (`quantization-constant`,
 //! `scale-positive`).
 
-use onnx2int_graph::{Graph, GraphEditor, NodeId, Op, Stage, Verified};
+use onnx2int_graph::{Graph, GraphEditor, NodeId, Op, Stage, Tensor, Verified};
 
-use crate::edits::{bypass, insert_behind};
-use crate::pairs::{common_dequantizer, dequantizer, moved_floats, quantizers_only};
+use crate::edits::{bypass, insert_behind, set_constant};
+use crate::pairs::{code_of, common_dequantizer, dequantizer, moved_floats, padding, quantizers_only};
 use crate::qdq::Parameters;
 use crate::{Executor, RewriteLog, Transform, TransformError};
 
@@ -96,7 +97,14 @@ fn sink_dequantizers(
     let graph = editor.graph();
     let mover = graph.node(id).clone();
     let operands = moved_floats(graph, &mover);
-    let Some((dequantize, _)) = common_dequantizer(graph, &operands)? else { return Ok(()) };
+    let Some((dequantize, parameters)) = common_dequantizer(graph, &operands)? else { return Ok(()) };
+    let added = match mover.op {
+        Op::Pad => match padding(graph, &mover).and_then(|value| code_of(value, &parameters)) {
+            Some((code, true)) => Some(code),
+            _ => return Ok(()),
+        },
+        _ => None,
+    };
     let (scale, zero_point) = (dequantize.input(1), dequantize.input(2));
     let mut codes = Vec::with_capacity(operands.len());
     for &(slot, operand) in &operands {
@@ -106,6 +114,9 @@ fn sink_dequantizers(
     let is_output = graph.outputs().contains(&mover.output);
     for (slot, codes) in codes {
         editor.set_input(id, slot, codes);
+    }
+    if let Some(code) = added {
+        set_constant(editor, id, 2, Tensor::scalar(code))?;
     }
     let result = match is_output {
         true => {
@@ -251,6 +262,39 @@ mod tests {
              %o = QuantizeLinear(%yd, 0.2, 0u8)
              out %o",
         );
+    }
+
+    #[test]
+    fn a_pad_adds_the_code_of_what_it_added() {
+        let network = |after: &str| {
+            format!(
+                "in %q: u8[N,2,4,4]
+                 const %pads: i64[8] = [0, 1, 0, 0, 0, 0, 0, 2]
+                 {after}
+                 %r = Relu(%d)
+                 out %r"
+            )
+        };
+        for (operands, code) in [("%pads", 7), ("%pads, 1.5", 10), ("%pads, -3.5", 0)] {
+            check(
+                &PruneQdq,
+                &network(&format!("%f = DequantizeLinear(%q, 0.5, 7u8)\n%d = Pad(%f, {operands})")),
+                &network(&format!(
+                    "const %f_scale: f32[] = 0.5
+                     const %f_zero_point: u8[] = 7
+                     %d = Pad(%q, %pads, {code}u8)
+                     %d_dequantized = DequantizeLinear(%d, %f_scale, %f_zero_point) @d_dequantize"
+                ))
+                .replace("Relu(%d)", "Relu(%d_dequantized)"),
+            );
+        }
+        // Neither a number between two codes nor one beyond them is any code's.
+        for value in ["1.25", "-4.0", "125.0"] {
+            check_unchanged(
+                &PruneQdq,
+                &network(&format!("%f = DequantizeLinear(%q, 0.5, 7u8)\n%d = Pad(%f, %pads, {value})")),
+            );
+        }
     }
 
     #[test]

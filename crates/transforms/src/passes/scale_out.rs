@@ -331,7 +331,7 @@ fn keep_raw_logits(
                 unit
             }
         };
-        editor.set_metadata(metadata::LOGIT_SCALE, scale.to_string());
+        editor.set_metadata(&metadata::output_scale_key(graph.outputs().len(), &name), scale.to_string());
     }
     editor.set_outputs(outputs);
     Ok(())

@@ -26,7 +26,8 @@ const RUNTIMES: [Runtime; 3] = [Runtime::Tract, Runtime::OnnxRuntimeOptimized, R
 pub(crate) struct Maker {
     root: PathBuf,
     tool: PathBuf,
-    python: PathBuf,
+    /// None where no step is a script.
+    python: Option<PathBuf>,
     stamps: PathBuf,
     digests: Digests,
     /// The digests of the images, part of every stamp.
@@ -41,7 +42,7 @@ impl Maker {
     pub(crate) fn open(
         root: PathBuf,
         tool: PathBuf,
-        python: PathBuf,
+        python: Option<PathBuf>,
         folder: &str,
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
@@ -76,11 +77,15 @@ impl Maker {
         self.make_by(step, |maker| {
             let program = match step.program {
                 Program::Tool => &maker.tool,
-                Program::Python => &maker.python,
+                Program::Python => maker.python()?,
                 Program::Both => bail!("step {} is not one call", step.name),
             };
             process::attempt(&maker.root, program, &step.arguments, &maker.interrupt)
         })
+    }
+
+    fn python(&self) -> anyhow::Result<&PathBuf> {
+        self.python.as_ref().context("this task was started without the Python of the scripts")
     }
 
     /// What a step that scores has written.
@@ -97,7 +102,7 @@ impl Maker {
             let matrix = Matrix {
                 root: maker.root.clone(),
                 tool: maker.tool.clone(),
-                python: maker.python.clone(),
+                python: maker.python()?.clone(),
                 place: subject.place(),
                 interrupt: maker.interrupt.clone(),
             };
@@ -186,7 +191,7 @@ mod tests {
         }
         atomic_file::write(&root.join("model.onnx"), b"model").unwrap();
         let tool = PathBuf::from("/bin/sh");
-        Maker::open(root.to_owned(), tool.clone(), tool, "results", Interrupt::default()).unwrap()
+        Maker::open(root.to_owned(), tool.clone(), Some(tool), "results", Interrupt::default()).unwrap()
     }
 
     fn step(script: &str) -> Step {

@@ -5,9 +5,12 @@
 //!                  -> scores, certificates, bits (results) -> networks.json, networks.md (report)
 //! ```
 //!
+//! `--effects` measures the options of the quantizer instead (effects).
+//!
 //! What a tool refuses is a finding: it stands in the report with its reason, the next network goes on, and the task
 //! fails at its end.
 
+mod effects;
 mod fixtures;
 mod maker;
 mod report;
@@ -18,18 +21,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 
 use crate::console::say;
 use crate::process::{Interrupt, Interrupted};
 use crate::{atomic_file, cargo, python};
 
+use effects::{Effect, EffectSteps, EffectsReport, NetworkEffects};
 use fixtures::Network;
 use maker::Maker;
 use report::Report;
 use results::{Findings, NetworkResult, Quantizers, Row};
-use steps::{Scored, Subject};
+use steps::{Scored, Step, Subject};
 
-/// The twin that is made with the settings of `onnx2int quantize --per-axis`.
+/// The twin that is made with the settings of `onnx2int quantize --per-axis --logits per-channel`.
 const COMPARABLE: &str = "ort";
 
 /// Which networks, and how thoroughly.
@@ -41,6 +46,10 @@ pub(crate) struct Options {
     /// A tenth of the images; files and report are in reports/networks-quick then
     #[arg(long)]
     pub quick: bool,
+    /// Instead, what each option of `quantize` does to accuracy: calibration methods, weight scales and bits,
+    /// equalization, bias correction; needs no Python. The report is reports/networks-effects.md
+    #[arg(long)]
+    pub effects: bool,
     /// A binary that is built already
     #[arg(long, hide = true)]
     pub tool: Option<PathBuf>,
@@ -72,7 +81,8 @@ impl Options {
     fn report(&self) -> String {
         let folder = self.folder();
         let whole = self.only.is_empty() && !self.quick;
-        if whole { folder.to_owned() } else { format!("{folder}/part") }
+        let suffix = if self.effects { "-effects" } else { "" };
+        if whole { format!("{folder}{suffix}") } else { format!("{folder}/part{suffix}") }
     }
 }
 
@@ -80,8 +90,11 @@ impl Options {
 pub(crate) fn run(root: PathBuf, options: &Options, interrupt: Interrupt) -> anyhow::Result<()> {
     let networks = fixtures::find(&root, &options.only)?;
     let tool = options.tool.clone().map_or_else(|| cargo::build(&root, &interrupt), Ok)?;
+    if options.effects {
+        return measure_effects(root, options, &networks, tool, interrupt);
+    }
     let python = python::python(&root, &interrupt)?;
-    let mut maker = Maker::open(root.clone(), tool, python, options.folder(), interrupt)?;
+    let mut maker = Maker::open(root.clone(), tool, Some(python), options.folder(), interrupt)?;
     let extent = options.extent();
     let mut results = Vec::new();
     for network in &networks {
@@ -91,7 +104,7 @@ pub(crate) fn run(root: PathBuf, options: &Options, interrupt: Interrupt) -> any
     let report = Report::new(extent, results);
     say(format_args!("\n{}", report.table()));
     let path = options.report();
-    write(&root, &path, &report)?;
+    write(&root, &path, &report, &report.markdown())?;
     say(format_args!("{} steps made anew; {path}.md has the details.", maker.made()));
     if !report.ok {
         bail!("the networks miss what they should reach:\n  {}", report.brief_failures().join("\n  "));
@@ -99,10 +112,57 @@ pub(crate) fn run(root: PathBuf, options: &Options, interrupt: Interrupt) -> any
     Ok(())
 }
 
-fn write(root: &Path, path: &str, report: &Report) -> anyhow::Result<()> {
+/// Quantizes every network by every recipe; what is refused fails at once, as every recipe is for every network.
+fn measure_effects(
+    root: PathBuf,
+    options: &Options,
+    networks: &[Network],
+    tool: PathBuf,
+    interrupt: Interrupt,
+) -> anyhow::Result<()> {
+    let mut maker = Maker::open(root.clone(), tool, None, options.folder(), interrupt)?;
+    let extent = options.extent();
+    let mut results = Vec::new();
+    for network in networks {
+        let steps = EffectSteps { network: &network.name, folder: options.folder(), extent };
+        let step = steps.float();
+        made(&mut maker, &step)?;
+        let float = maker.score(&step)?;
+        let mut effects = Vec::new();
+        for recipe in effects::recipes() {
+            for weight_bits in effects::WEIGHT_BITS {
+                let [quantize, score] = steps.of(recipe, weight_bits);
+                made(&mut maker, &quantize)?;
+                made(&mut maker, &score)?;
+                let score = maker.score(&score)?;
+                effects.push(Effect::new(recipe, weight_bits, &score, &float));
+            }
+        }
+        results.push(NetworkEffects { name: network.name.clone(), float: float.count(), effects });
+    }
+    maker.save()?;
+    let report = EffectsReport::new(extent, results);
+    let path = options.report();
+    write(&root, &path, &report, &report.markdown())?;
+    say(format_args!("{} steps made anew; {path}.md has the tables.", maker.made()));
+    Ok(())
+}
+
+/// A step that must be made.
+fn made(maker: &mut Maker, step: &Step) -> anyhow::Result<()> {
+    if maker.interrupted() {
+        return Err(Interrupted.into());
+    }
+    match maker.make(step)? {
+        Ok(()) => Ok(()),
+        Err(reason) => bail!("{}: {reason}", step.name),
+    }
+}
+
+fn write(root: &Path, path: &str, report: &impl Serialize, markdown: &str) -> anyhow::Result<()> {
     let json = serde_json::to_string_pretty(report)? + "\n";
     atomic_file::write_if_changed(&root.join(format!("{path}.json")), json.as_bytes())?;
-    atomic_file::write_if_changed(&root.join(format!("{path}.md")), report.markdown().as_bytes())
+    atomic_file::write_if_changed(&root.join(format!("{path}.md")), markdown.as_bytes())
 }
 
 /// One network: its float file scored, and each quantized file taken to integers.
@@ -183,10 +243,12 @@ mod tests {
 
     #[test]
     fn the_report_of_a_part_does_not_replace_that_of_the_whole() {
-        let whole = Options { only: vec![], quick: false, tool: None };
+        let whole = Options { only: vec![], quick: false, effects: false, tool: None };
         assert_eq!(whole.report(), "reports/networks");
         let one = Options { only: vec!["mlp".to_owned()], ..whole.clone() };
         assert_eq!(one.report(), "reports/networks/part");
+        let effects = Options { effects: true, ..whole.clone() };
+        assert_eq!(effects.report(), "reports/networks-effects");
         let quick = Options { quick: true, ..whole };
         assert_eq!(quick.report(), "reports/networks-quick/part");
     }

@@ -63,7 +63,7 @@ impl Report {
              Bits: every inner integer tensor of {} images is the same in the interpreter, tract, and ONNX Runtime with \
              and without optimizations, and so are the raw outputs of {} images in the last three.\n\n\
              ## Our quantizer and ONNX Runtime's\n\n{}\n\
-             Both with one weight scale a channel, u8 activations, i8 weights and min-max ranges of the same 1000 training \
+             Both with one weight scale a channel, that of the logits included, u8 activations, i8 weights and min-max ranges of the same 1000 training \
              images; both scored in ONNX Runtime.\n\
              Ours must get at least as many images right.\n",
             self.table(),

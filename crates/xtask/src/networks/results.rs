@@ -144,7 +144,7 @@ impl Score {
     }
 
     /// The images that both give the same class.
-    fn agreeing(&self, other: &Self) -> usize {
+    pub(crate) fn agreeing(&self, other: &Self) -> usize {
         self.predictions.iter().zip(&other.predictions).filter(|(a, b)| a == b).count()
     }
 

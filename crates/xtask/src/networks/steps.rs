@@ -9,7 +9,7 @@ use super::Extent;
 use super::fixtures::FOLDER;
 
 /// How many training images our quantizer looks at, as the twins did.
-const CALIBRATION_SAMPLES: &str = "1000";
+pub(super) const CALIBRATION_SAMPLES: &str = "1000";
 
 /// What the scripts are made of: with another version of these, a result may be another one.
 const SCRIPTS: [&str; 4] =
@@ -106,7 +106,15 @@ impl Subject {
         let arguments = words(
             &[
                 ["quantize", "--model", &model, "--data-dir", DATA_DIR, "--per-axis"].as_slice(),
-                &["--calibration-samples", CALIBRATION_SAMPLES, "--output", &output],
+                // As the twins have them.
+                &[
+                    "--logits",
+                    "per-channel",
+                    "--calibration-samples",
+                    CALIBRATION_SAMPLES,
+                    "--output",
+                    &output,
+                ],
             ]
             .concat(),
         );
@@ -246,8 +254,8 @@ mod tests {
         let ours = subject(None);
         assert_eq!(
             ours.quantize().unwrap().arguments.join(" "),
-            "quantize --model data/networks/net.onnx --data-dir data/mnist --per-axis --calibration-samples 1000 \
-             --output reports/networks/net/onnx2int/models/net_quantized.onnx"
+            "quantize --model data/networks/net.onnx --data-dir data/mnist --per-axis --logits per-channel \
+             --calibration-samples 1000 --output reports/networks/net/onnx2int/models/net_quantized.onnx"
         );
         let theirs = subject(Some("ort-i8"));
         assert!(theirs.quantize().is_none());

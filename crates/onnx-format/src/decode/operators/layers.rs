@@ -1,8 +1,6 @@
 //! Convolutions, products, pooling and normalization.
 
-use onnx2int_graph::{
-    AveragePoolAttributes, ConvAttributes, Dim, GemmAttributes, MaxPoolAttributes, Op, Pads,
-};
+use onnx2int_graph::{AveragePoolAttributes, ConvAttributes, Dim, GemmAttributes, Op, Pads, PoolWindow};
 
 use super::{Expansion, Node, Refusal, required};
 use crate::decode::attributes::Attributes;
@@ -57,15 +55,8 @@ pub(super) fn gemm(node: &Node<'_>) -> Result<Expansion, Refusal> {
 
 pub(super) fn max_pool(node: &Node<'_>) -> Result<Expansion, Refusal> {
     node.attributes.expect_int("storage_order", 0)?;
-    let (kernel_shape, window, ceil_mode) = pool_window(&node.attributes, &node.operands)?;
-    let attributes = MaxPoolAttributes {
-        kernel_shape,
-        strides: window.strides,
-        pads: window.pads,
-        dilations: window.dilations,
-        ceil_mode,
-    };
-    Ok(Expansion::same(Op::MaxPool(attributes), &node.operands))
+    let window = pool_window(&node.attributes, &node.operands)?;
+    Ok(Expansion::same(Op::MaxPool(window), &node.operands))
 }
 
 pub(super) fn average_pool(node: &Node<'_>) -> Result<Expansion, Refusal> {
@@ -74,29 +65,21 @@ pub(super) fn average_pool(node: &Node<'_>) -> Result<Expansion, Refusal> {
 }
 
 pub(super) fn average_pool_attributes(node: &Node<'_>) -> Result<AveragePoolAttributes, Refusal> {
-    let (kernel_shape, window, ceil_mode) = pool_window(&node.attributes, &node.operands)?;
     Ok(AveragePoolAttributes {
-        kernel_shape,
-        strides: window.strides,
-        pads: window.pads,
-        dilations: window.dilations,
-        ceil_mode,
+        window: pool_window(&node.attributes, &node.operands)?,
         count_include_pad: node.attributes.flag_or("count_include_pad", false)?,
     })
 }
 
-fn pool_window(
-    attributes: &Attributes<'_>,
-    operands: &Operands<'_>,
-) -> Result<(Vec<usize>, Window, bool), Refusal> {
+fn pool_window(attributes: &Attributes<'_>, operands: &Operands<'_>) -> Result<PoolWindow, Refusal> {
     let kernel_shape = required(attributes.extents("kernel_shape", 1)?, "kernel_shape")?;
     let geometry = Geometry::read(attributes)?;
     let ceil_mode = attributes.flag_or("ceil_mode", false)?;
     if ceil_mode && geometry.is_automatic() {
         return Err("attribute \"ceil_mode\" is not supported together with \"auto_pad\"".into());
     }
-    let window = geometry.resolve(&kernel_shape, || operands.ty(0))?;
-    Ok((kernel_shape, window, ceil_mode))
+    let Window { strides, pads, dilations, .. } = geometry.resolve(&kernel_shape, || operands.ty(0))?;
+    Ok(PoolWindow { kernel_shape, strides, pads, dilations, ceil_mode })
 }
 
 /// A `MaxPool` with a window as large as the input.
@@ -108,7 +91,7 @@ pub(super) fn global_max_pool(node: &Node<'_>) -> Result<Expansion, Refusal> {
         return Err(format!("expected x [N, C, spatial...] of fixed spatial extents, found {input}").into());
     };
     let rank = kernel_shape.len();
-    let attributes = MaxPoolAttributes {
+    let attributes = PoolWindow {
         kernel_shape,
         strides: vec![1; rank],
         pads: Pads::symmetric(0, rank),

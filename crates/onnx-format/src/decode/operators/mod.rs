@@ -34,7 +34,7 @@ const fn operator(name: &'static str, since: i64, checked: i64, read: Reader) ->
 }
 
 /// Every operator of the default domain that can be read, by name.
-const OPERATORS: [Operator; 51] = [
+const OPERATORS: [Operator; 52] = [
     operator("Add", 7, 14, |node| same(node, Op::Add)),
     operator("ArgMax", 1, 13, movement::arg_max),
     operator("AveragePool", 1, 22, layers::average_pool),
@@ -45,6 +45,7 @@ const OPERATORS: [Operator; 51] = [
         same(node, Op::Concat { axis: required(node.attributes.int("axis")?, "axis")? })
     }),
     operator("Constant", 1, 25, movement::constant),
+    operator("ConstantOfShape", 9, 25, movement::constant_of_shape),
     operator("Conv", 1, 22, layers::conv),
     operator("ConvInteger", 10, 10, layers::conv_integer),
     operator("DequantizeLinear", 10, 28, elementwise::dequantize_linear),

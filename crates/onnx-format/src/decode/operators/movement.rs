@@ -1,6 +1,7 @@
 //! Operators that move elements, speak of shapes, or are constants.
 
-use onnx2int_graph::{Op, Tensor};
+use onnx2int_graph::shape_values::ShapeValues;
+use onnx2int_graph::{DType, Element, Op, Tensor};
 
 use super::{Expansion, Node, Refusal, required};
 use crate::decode::expansion::Input;
@@ -23,6 +24,39 @@ pub(super) fn constant(node: &Node<'_>) -> Result<Expansion, Refusal> {
         (Some(_), Some(_)) => Err("several attributes give its value".into()),
     }
 }
+
+/// A tensor of one number is a constant, if its shape is known.
+pub(super) fn constant_of_shape(node: &Node<'_>) -> Result<Expansion, Refusal> {
+    node.operands.expect_at_most(1)?;
+    let Some(shape) = ShapeValues::numbers_of(node.operands.graph, node.operands.required(0)?) else {
+        return Err("its shape depends on the input's; only a constant one is supported".into());
+    };
+    let extents = shape.iter().map(|&extent| usize::try_from(extent).ok()).collect::<Option<Vec<_>>>();
+    let count = |extents: &Vec<usize>| extents.iter().try_fold(1_usize, |all, &one| all.checked_mul(one));
+    let Some(extents) = extents.filter(|extents| count(extents).is_some_and(|count| count <= MOST_FILLED))
+    else {
+        return Err(format!("expected a shape of at most {MOST_FILLED} elements, found {shape:?}").into());
+    };
+    let value = node.attributes.tensor("value")?.unwrap_or_else(|| Tensor::scalar(0.0_f32));
+    let count = extents.iter().product();
+    fn filled<T: Element>(value: &Tensor, extents: &[usize], count: usize) -> Option<Tensor> {
+        let &[value] = value.as_slice::<T>()? else { return None };
+        Tensor::from_vec(extents, vec![value; count]).ok()
+    }
+    let tensor = match value.dtype() {
+        DType::F32 => filled::<f32>(&value, &extents, count),
+        DType::U8 => filled::<u8>(&value, &extents, count),
+        DType::I8 => filled::<i8>(&value, &extents, count),
+        DType::I32 => filled::<i32>(&value, &extents, count),
+        DType::I64 => filled::<i64>(&value, &extents, count),
+        DType::Bool => filled::<bool>(&value, &extents, count),
+    };
+    let tensor = tensor.ok_or("attribute \"value\" is not a single number")?;
+    Ok(Expansion::one(Op::Constant(tensor), []))
+}
+
+/// So many elements a node of a few bytes may make.
+const MOST_FILLED: usize = 256;
 
 pub(super) fn transpose(node: &Node<'_>) -> Result<Expansion, Refusal> {
     let perm = match node.attributes.extents("perm", 0)? {
