@@ -88,6 +88,7 @@ pub(crate) fn pack<S: Lanes>(
     filters: usize,
     input_step: usize,
     runs: &[Run],
+    most_vectors: usize,
     weight: impl Fn(usize, usize) -> i8,
 ) -> Packed {
     let mut blocks = Vec::new();
@@ -95,7 +96,7 @@ pub(crate) fn pack<S: Lanes>(
     for group in 0..groups {
         let mut done = 0;
         while done < filters {
-            let vectors = match (filters - done).div_ceil(S::LANES) {
+            let vectors = match (filters - done).div_ceil(S::LANES).min(most_vectors) {
                 1 => 1,
                 2 | 3 => 2,
                 _ => 4,

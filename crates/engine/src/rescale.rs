@@ -90,31 +90,28 @@ impl Rescale {
         9 * self.low.len() * size_of::<i32>()
     }
 
-    /// The bytes, one in each lane, of the sums of as many channels from `channel` on.
+    /// Turns the sums of as many channels as lanes, from `channel` on, into bytes, one in each lane.
+    ///
+    /// Plain loops: what a closure of the standard library does is compiled without our instructions.
     #[inline(always)]
-    pub(crate) fn apply<S: Lanes, const N: usize>(
-        &self,
-        lanes: S,
-        channel: usize,
-        sums: [S::Vector; N],
-    ) -> [S::Vector; N] {
-        let at = |list: &[i32]| lanes.load(&list[channel..]);
-        let (low, high) = (at(&self.low), at(&self.high));
-        let (mantissa, offset, shift) = (at(&self.mantissa), at(&self.offset), at(&self.shift));
+    pub(crate) fn apply<S: Lanes, const N: usize>(&self, lanes: S, channel: usize, sums: &mut [S::Vector; N]) {
+        let (low, high) = (lanes.load(&self.low[channel..]), lanes.load(&self.high[channel..]));
+        let (mantissa, offset) = (lanes.load(&self.mantissa[channel..]), lanes.load(&self.offset[channel..]));
+        let shift = lanes.load(&self.shift[channel..]);
         if self.is_direct {
-            sums.map(|sum| {
-                let clipped = lanes.min(lanes.max(sum, low), high);
-                lanes.shift_right(lanes.add(lanes.mul(clipped, mantissa), offset), shift)
-            })
-        } else {
-            let (subtract, pre_shift) = (at(&self.subtract), at(&self.pre_shift));
-            let (floor, cap) = (at(&self.floor), at(&self.cap));
-            sums.map(|sum| {
-                let raised = lanes.sub(lanes.max(sum, low), subtract);
-                let clipped = lanes.min(lanes.shift_right(raised, pre_shift), high);
-                let scaled = lanes.add(lanes.mul(clipped, mantissa), offset);
-                lanes.shift_right(lanes.min(lanes.max(scaled, floor), cap), shift)
-            })
+            for sum in sums {
+                let clipped = lanes.min(lanes.max(*sum, low), high);
+                *sum = lanes.shift_right(lanes.add(lanes.mul(clipped, mantissa), offset), shift);
+            }
+            return;
+        }
+        let (subtract, pre_shift) = (lanes.load(&self.subtract[channel..]), lanes.load(&self.pre_shift[channel..]));
+        let (floor, cap) = (lanes.load(&self.floor[channel..]), lanes.load(&self.cap[channel..]));
+        for sum in sums {
+            let raised = lanes.sub(lanes.max(*sum, low), subtract);
+            let clipped = lanes.min(lanes.shift_right(raised, pre_shift), high);
+            let scaled = lanes.add(lanes.mul(clipped, mantissa), offset);
+            *sum = lanes.shift_right(lanes.min(lanes.max(scaled, floor), cap), shift);
         }
     }
 }

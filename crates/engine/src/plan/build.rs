@@ -374,7 +374,7 @@ impl<S: Lanes> Builder<'_, S> {
                 }
             }
             let cells = kernel_rows * kernel_columns;
-            let packed = pack::<S>(groups, filters / groups, depth, &runs, |filter, element| {
+            let packed = pack::<S>(groups, filters / groups, depth, &runs, 4, |filter, element| {
                 let (cell, channel) = (element / depth, element % depth);
                 weights[(filter * depth + channel) * cells + cell]
             });
@@ -451,7 +451,7 @@ impl<S: Lanes> Builder<'_, S> {
         fold_matrix_zero_point(&mut tail.bias, &weights, zero_point);
         let runs = vec![Run { offset: 0, elements: depth }];
         let positions = depth / channels;
-        let packed = pack::<S>(1, filters, 0, &runs, |filter, element| {
+        let packed = pack::<S>(1, filters, 0, &runs, 2, |filter, element| {
             // The buffer lies channels-last, the rows of the matrix in the order of the graph.
             let row = element % channels * positions + element / channels;
             weights[row * filters + filter]

@@ -81,7 +81,8 @@ impl Depthwise {
             }
             let at = |p: usize| row_at + (column + p) * walk.output_column_step + channel;
             if let Some(rescale) = &self.rescale {
-                for (p, &vector) in rescale.apply(lanes, channel, sums).iter().enumerate() {
+                rescale.apply(lanes, channel, &mut sums);
+                for (p, &vector) in sums.iter().enumerate() {
                     store_bytes(lanes, vector, &mut output[at(p)..][..width]);
                 }
             } else {

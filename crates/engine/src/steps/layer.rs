@@ -86,7 +86,7 @@ pub(crate) fn run<S: Lanes>(
 const fn most_pixels(vectors: usize) -> usize {
     match vectors {
         1 => 12,
-        2 => 10,
+        2 => 12,
         _ => 6,
     }
 }
@@ -138,9 +138,12 @@ impl<S: Lanes> Tile<'_, S> {
                                     || {
                                         let upper = self.pair_greatest::<$pairs, $pixels, V>(2 * row, 2 * pair);
                                         let lower = self.pair_greatest::<$pairs, $pixels, V>(2 * row + 1, 2 * pair);
-                                        let greatest: [[S::Vector; V]; $pairs] = std::array::from_fn(|p| {
-                                            std::array::from_fn(|v| self.lanes.max(upper[p][v], lower[p][v]))
-                                        });
+                                        let mut greatest = upper;
+                                        for p in 0..$pairs {
+                                            for v in 0..V {
+                                                greatest[p][v] = self.lanes.max(upper[p][v], lower[p][v]);
+                                            }
+                                        }
                                         self.finish(greatest, pair, output);
                                     },
                                 );
@@ -162,44 +165,83 @@ impl<S: Lanes> Tile<'_, S> {
         column: usize,
     ) -> [[S::Vector; V]; PAIRS] {
         let sums = self.sums::<P, V>(row, column);
-        std::array::from_fn(|pair| {
-            std::array::from_fn(|v| self.lanes.max(sums[2 * pair][v], sums[2 * pair + 1][v]))
-        })
+        let mut greatest = [[self.lanes.splat(0); V]; PAIRS];
+        for (pair, greatest) in greatest.iter_mut().enumerate() {
+            for (v, greatest) in greatest.iter_mut().enumerate() {
+                *greatest = self.lanes.max(sums[2 * pair][v], sums[2 * pair + 1][v]);
+            }
+        }
+        greatest
     }
 
     /// The sums of `P` pixels from that one on, with their bias.
     #[inline(always)]
     fn sums<const P: usize, const V: usize>(&self, row: usize, column: usize) -> [[S::Vector; V]; P] {
         let lanes = self.lanes;
-        let bias: [S::Vector; V] =
-            std::array::from_fn(|v| lanes.load(&self.layer.bias[self.block.filter + v * S::LANES..]));
+        let mut bias = [lanes.splat(0); V];
+        for (v, bias) in bias.iter_mut().enumerate() {
+            *bias = lanes.load(&self.layer.bias[self.block.filter + v * S::LANES..]);
+        }
         let mut sums = [bias; P];
+        // One pixel alone has too few sums to keep the processor busy: those of odd groups are apart.
+        let mut odd_sums = [[lanes.splat(0); V]; P];
         let first = row * self.walk.row_step + column * self.walk.column_step + self.block.input_offset;
         let vector_bytes = S::LANES * GROUP_BYTES;
-        let mut weights = &self.layer.packed.weights.bytes()[self.block.weights..];
+        let mut packed = &self.layer.packed.weights.bytes()[self.block.weights..];
         for run in &self.layer.runs {
             let groups = run.elements.div_ceil(S::GROUP);
-            let pixels: [&[[u8; GROUP_BYTES]]; P] = std::array::from_fn(|p| {
+            let mut pixels: [&[[u8; GROUP_BYTES]]; P] = [&[]; P];
+            for (p, pixel) in pixels.iter_mut().enumerate() {
                 let start = (first + p * self.walk.column_step + run.offset) * element_bytes::<S>();
-                let (elements, _) = self.input[start..].as_chunks();
-                // All have one length, which spares a check in the loop.
-                &elements[..groups]
-            });
-            let (here, rest) = weights.split_at(groups * V * vector_bytes);
-            weights = rest;
-            for group in 0..groups {
-                let packed = &here[group * V * vector_bytes..][..V * vector_bytes];
-                let weights: [S::Weights; V] =
-                    std::array::from_fn(|v| lanes.weights(&packed[v * vector_bytes..]));
-                for p in 0..P {
-                    let x = pixels[p][group];
-                    for v in 0..V {
-                        sums[p][v] = lanes.dot(sums[p][v], x, weights[v]);
-                    }
+                *pixel = &self.input[start..].as_chunks().0[..groups];
+            }
+            let (here, rest) = packed.split_at(groups * V * vector_bytes);
+            packed = rest;
+            let mut group = 0;
+            if P == 1 {
+                while group + 2 <= groups {
+                    self.add_group(&mut sums, &pixels, group, here);
+                    self.add_group(&mut odd_sums, &pixels, group + 1, here);
+                    group += 2;
+                }
+            }
+            while group < groups {
+                self.add_group(&mut sums, &pixels, group, here);
+                group += 1;
+            }
+        }
+        if P == 1 {
+            for (sums, odd_sums) in sums.iter_mut().zip(&odd_sums) {
+                for v in 0..V {
+                    sums[v] = lanes.add(sums[v], odd_sums[v]);
                 }
             }
         }
         sums
+    }
+
+    /// Adds the products of one group of each pixel's elements with the weights of that group.
+    #[inline(always)]
+    fn add_group<const P: usize, const V: usize>(
+        &self,
+        sums: &mut [[S::Vector; V]; P],
+        pixels: &[&[[u8; GROUP_BYTES]]; P],
+        group: usize,
+        packed: &[u8],
+    ) {
+        let lanes = self.lanes;
+        let vector_bytes = S::LANES * GROUP_BYTES;
+        let here = &packed[group * V * vector_bytes..][..V * vector_bytes];
+        let mut weights = [lanes.weights(here); V];
+        for (v, weights) in weights.iter_mut().enumerate() {
+            *weights = lanes.weights(&here[v * vector_bytes..]);
+        }
+        for p in 0..P {
+            let x = pixels[p][group];
+            for v in 0..V {
+                sums[p][v] = lanes.dot(sums[p][v], x, weights[v]);
+            }
+        }
     }
 
     const fn result_bytes(&self) -> usize {
@@ -218,18 +260,22 @@ impl<S: Lanes> Tile<'_, S> {
         for v in 0..V {
             let filter = self.block.filter + v * S::LANES;
             let width = (self.block.filters - v * S::LANES).min(S::LANES);
-            let sums: [S::Vector; P] = std::array::from_fn(|p| sums[p][v]);
-            let at = |p: usize| (column + p) * self.walk.output_column_step + filter;
+            let mut results = [lanes.splat(0); P];
+            for p in 0..P {
+                results[p] = sums[p][v];
+            }
+            let first = column * self.walk.output_column_step + filter;
             if let Some(rescale) = &self.layer.rescale {
-                let bytes = rescale.apply(lanes, filter, sums);
-                for (p, &vector) in bytes.iter().enumerate() {
-                    store_bytes(lanes, vector, &mut output[at(p)..][..width]);
+                rescale.apply(lanes, filter, &mut results);
+                for (p, &vector) in results.iter().enumerate() {
+                    store_bytes(lanes, vector, &mut output[first + p * self.walk.output_column_step..][..width]);
                 }
             } else {
-                for (p, &vector) in sums.iter().enumerate() {
+                for (p, &vector) in results.iter().enumerate() {
+                    let at = first + p * self.walk.output_column_step;
                     let mut elements = [0; crate::lanes::MOST_LANES];
                     lanes.store(vector, &mut elements);
-                    let (to, _) = output[at(p) * size_of::<i32>()..][..width * size_of::<i32>()].as_chunks_mut();
+                    let (to, _) = output[at * size_of::<i32>()..][..width * size_of::<i32>()].as_chunks_mut();
                     for (to, element) in to.iter_mut().zip(elements) {
                         *to = element.to_ne_bytes();
                     }

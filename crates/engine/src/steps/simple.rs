@@ -175,8 +175,9 @@ impl Sum {
                 };
                 let sum = lanes.add(product(a, &self.mantissas[0]), product(b, &self.mantissas[1]));
                 let sum = lanes.add(sum, lanes.load(&self.bias[channel..]));
-                let [bytes] = self.rescale.apply(lanes, channel, [sum]);
-                store_bytes(lanes, bytes, &mut output[channel..][..width]);
+                let mut bytes = [sum];
+                self.rescale.apply(lanes, channel, &mut bytes);
+                store_bytes(lanes, bytes[0], &mut output[channel..][..width]);
             }
         }
     }
