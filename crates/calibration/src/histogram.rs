@@ -19,36 +19,41 @@ pub(crate) struct Histogram {
     /// The extent of a bin; 0 where all values are the same.
     width: f64,
     counts: Vec<u64>,
+    /// How many of the values are 0 exactly.
+    zeros: u64,
 }
 
 impl Histogram {
     /// No values yet; all will be within `least..=greatest`.
     pub(crate) fn new(least: f32, greatest: f32) -> Self {
         let width = (f64::from(greatest) - f64::from(least)) / BINS as f64;
-        Self { least: f64::from(least), width, counts: vec![0; BINS] }
+        Self { least: f64::from(least), width, counts: vec![0; BINS], zeros: 0 }
     }
 
     pub(crate) fn see(&mut self, values: &[f32]) {
+        self.zeros += values.iter().filter(|&&value| value == 0.0).count() as u64;
         if self.width == 0.0 {
             self.counts[0] += values.len() as u64;
             return;
         }
-        let scale = 1.0 / self.width;
         for &value in values {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "clamped to the bins"
-            )]
-            let bin = ((f64::from(value) - self.least) * scale).clamp(0.0, (BINS - 1) as f64) as usize;
+            let bin = self.bin_of(value);
             self.counts[bin] += 1;
         }
+    }
+
+    /// The bin that a value is counted in.
+    fn bin_of(&self, value: f32) -> usize {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the bins")]
+        let bin = ((f64::from(value) - self.least) / self.width).clamp(0.0, (BINS - 1) as f64) as usize;
+        bin
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
         for (count, other) in self.counts.iter_mut().zip(&other.counts) {
             *count += other;
         }
+        self.zeros += other.zeros;
     }
 
     fn greatest(&self) -> f64 {
@@ -102,12 +107,18 @@ impl Histogram {
 
     /// The range whose 256 codes keep most of the distribution: the least Kullback-Leibler divergence
     /// (Migacz 2017, "8-bit inference with TensorRT"). Both ends are narrowed by the same part.
+    ///
+    /// Zeros do not count. Each range has a code for 0, so that none of them is lost by any; and behind a
+    /// Relu they are so many that the bins that share their code would alone decide for the
+    /// narrowest range.
     pub(crate) fn least_divergence(&self) -> (f32, f32) {
         let bin_of = |value: f64| ((value - self.least) / self.width).round().clamp(0.0, BINS as f64);
         let mut best = (f64::INFINITY, (self.least, self.greatest()));
         if self.width == 0.0 {
             return range(best.1.0, best.1.1);
         }
+        let mut counts = self.counts.clone();
+        counts[self.bin_of(0.0)] -= self.zeros;
         for step in (LEAST_STEP..=STEPS).rev() {
             let part = step as f64 / STEPS as f64;
             let (low, high) = (self.least.min(0.0) * part, self.greatest().max(0.0) * part);
@@ -120,36 +131,36 @@ impl Histogram {
             if bins.1 < bins.0 + CODES {
                 break;
             }
-            let divergence = self.divergence(bins.0, bins.1);
+            let divergence = divergence(&counts, bins.0, bins.1);
             if divergence < best.0 {
                 best = (divergence, (low, high));
             }
         }
         range(best.1.0, best.1.1)
     }
+}
 
-    /// The divergence of the distribution, clipped to the bins `low..high`, from what is left of it
-    /// when the bins of each code share their mean.
-    fn divergence(&self, low: usize, high: usize) -> f64 {
-        let mut clipped: Vec<f64> = self.counts[low..high].iter().map(|&count| count as f64).collect();
-        let outside = |bins: &[u64]| bins.iter().sum::<u64>() as f64;
-        let last = clipped.len() - 1;
-        clipped[0] += outside(&self.counts[..low]);
-        clipped[last] += outside(&self.counts[high..]);
-        let total: f64 = clipped.iter().sum();
-        let mut divergence = 0.0;
-        for code in 0..CODES {
-            let bins = code * clipped.len() / CODES..(code + 1) * clipped.len() / CODES;
-            // The codes are made of what lies inside: clipping is what the divergence tells.
-            let inside = &self.counts[low..high][bins.clone()];
-            let used = inside.iter().filter(|&&count| count > 0).count().max(1);
-            let mean = (inside.iter().sum::<u64>() as f64 / used as f64).max(1e-3);
-            for &count in clipped[bins].iter().filter(|&&count| count > 0.0) {
-                divergence += count / total * (count / mean).ln();
-            }
+/// The divergence of the distribution, clipped to the bins `low..high`, from what is left of it
+/// when the bins of each code share their mean.
+fn divergence(counts: &[u64], low: usize, high: usize) -> f64 {
+    let mut clipped: Vec<f64> = counts[low..high].iter().map(|&count| count as f64).collect();
+    let outside = |bins: &[u64]| bins.iter().sum::<u64>() as f64;
+    let last = clipped.len() - 1;
+    clipped[0] += outside(&counts[..low]);
+    clipped[last] += outside(&counts[high..]);
+    let total: f64 = clipped.iter().sum();
+    let mut divergence = 0.0;
+    for code in 0..CODES {
+        let bins = code * clipped.len() / CODES..(code + 1) * clipped.len() / CODES;
+        // The codes are made of what lies inside: clipping is what the divergence tells.
+        let inside = &counts[low..high][bins.clone()];
+        let used = inside.iter().filter(|&&count| count > 0).count().max(1);
+        let mean = (inside.iter().sum::<u64>() as f64 / used as f64).max(1e-3);
+        for &count in clipped[bins].iter().filter(|&&count| count > 0.0) {
+            divergence += count / total * (count / mean).ln();
         }
-        divergence
     }
+    divergence
 }
 
 /// Sums over the bins below each, of counts, of values and of their squares.
@@ -243,6 +254,17 @@ mod tests {
         let (low, high) = histogram.least_divergence();
         assert_eq!(low, 0.0);
         assert!((6.0..60.0).contains(&high), "{high}");
+    }
+
+    #[test]
+    fn zeros_do_not_narrow_the_range_of_the_least_divergence() {
+        let mut histogram = Histogram::new(0.0, 1.0);
+        let values: Vec<f32> = (1..=200_000).map(|i| i as f32 / 200_000.0).collect();
+        histogram.see(&values);
+        let without = histogram.least_divergence();
+        histogram.see(&[0.0; 300_000]);
+        assert_eq!(histogram.least_divergence(), without);
+        assert!(without.1 > 0.9, "{without:?}");
     }
 
     #[test]
