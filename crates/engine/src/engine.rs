@@ -72,7 +72,7 @@ impl Engine {
 
     /// Memory for groups of up to that many images, at least one, on one thread.
     pub fn scratch(&self, images: usize) -> Scratch {
-        Scratch::new(&self.plan, images.clamp(1, self.group()))
+        Scratch::new(&self.plan, self.group(images))
     }
 
     /// Bytes of packed weights and constants.
@@ -80,8 +80,9 @@ impl Engine {
         self.plan.steps.iter().map(plan::Step::constant_bytes).sum()
     }
 
-    fn group(&self) -> usize {
-        GROUP.min(self.plan.most_images)
+    /// The images of a group, where there are that many for a thread.
+    fn group(&self, images: usize) -> usize {
+        self.plan.batch.unwrap_or(images.min(GROUP)).max(1)
     }
 
     /// The outputs for a batch of any size; inputs are the graph's, in its order, batch first.
@@ -162,7 +163,7 @@ impl Engine {
             }
             (None, Some(pool)) if images > 1 => {
                 let threads = pool.current_num_threads();
-                let group = self.group().min(images.div_ceil(threads));
+                let group = self.group(images.div_ceil(threads));
                 let parts = parts(outputs, &output_sizes, images, group);
                 pool.install(|| {
                     parts.into_par_iter().try_for_each_init(
@@ -210,7 +211,7 @@ fn parts<'a>(
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.plan.write(f, self.kernel.name(), self.group())
+        self.plan.write(f, self.kernel.name(), self.group(GROUP))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::noise::Noise;
 use crate::refusal::{self, Refusal};
 use crate::rescales::{self, Quantizer};
 use crate::sums::Sum;
-use crate::{sanitized, tables};
+use crate::{engine, sanitized, tables};
 
 /// What became of a network in which nothing is wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub enum Outcome {
 /// - each layer of the integer graph gives what the QDQ graph's layer gives for the same bytes;
 /// - each rescale is within its reported bound of exact arithmetic, all over the range of its
 ///   accumulator, and the reported bound is within the one that the design states;
-/// - the last graph has no float;
+/// - the last graph has no float, and the engine gives the interpreter's bits with every kernel;
 /// - a refusal is one of [`refusal::LEGITIMATE`], and the network gives cause for it.
 ///
 /// The images follow from the graph alone, so that a graph that was written down fails again.
@@ -129,6 +129,7 @@ impl Lowered {
             return Err(Fault::form(integers.name(), "integers only"));
         }
         let verified = verify(integers)?;
+        engine::check(verified, images)?;
         let noise = &mut Noise::new(1);
         let tables = tables::check(self.at(Stage::Pruned), integers)?;
         let (mut outcome, rescales) = check_rescales(self.at(Stage::Integer), verified, &self.sites, noise)?;

@@ -1,5 +1,6 @@
 //! What a network must not do.
 
+use onnx2int_engine::{EngineError, Kernel};
 use onnx2int_graph::range::Interval;
 use onnx2int_graph::{EditError, Stage, VerifyError};
 use onnx2int_interpreter::RunError;
@@ -56,6 +57,22 @@ pub enum Fault {
         what: String,
         /// Why it stopped.
         source: Box<RunError>,
+    },
+    /// The engine refused what the interpreter runs.
+    #[error("the engine with kernel {kernel}: {source}")]
+    Engine {
+        /// The kernel in use.
+        kernel: Kernel,
+        /// Why it stopped.
+        source: Box<EngineError>,
+    },
+    /// The engine gives other bits than the interpreter.
+    #[error("the engine with kernel {kernel} gives other bits than the interpreter for {images} images")]
+    EngineBits {
+        /// The kernel in use.
+        kernel: Kernel,
+        /// The images of the batch.
+        images: usize,
     },
     /// Outputs differ that must not.
     #[error("stage {stage} gives other bits than the stage before")]

@@ -13,6 +13,7 @@
 
 mod build;
 mod check;
+mod engine;
 mod exact;
 mod fault;
 mod forced;

@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("certificate", &["graph"]),
     ("transforms", &["graph"]),
     ("dataset", &["graph", "whole-file"]),
-    ("runtimes", &["graph", "onnx-format", "interpreter"]),
+    ("engine", &["graph", "interpreter"]),
+    ("runtimes", &["graph", "onnx-format", "interpreter", "engine"]),
     ("calibration", &["graph", "runtimes", "dataset"]),
     ("conv-stack", &[]),
     ("training", &["conv-stack", "graph", "dataset", "whole-file"]),
@@ -39,7 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &["graph", "whole-file"]),
-    ("torture", &["graph", "onnx-format", "interpreter", "transforms"]),
+    ("torture", &["graph", "onnx-format", "interpreter", "engine", "transforms"]),
 ];
 
 /// Packages that only these crates may use, so that nothing else depends on their types.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, Graph, GraphEditor, MaxPoolAttributes, Node, NodeId, Op, Source, Tensor,
+    ConvAttributes, DType, Dim, Graph, GraphEditor, PoolWindow, Node, NodeId, Op, Source, Tensor,
     ValueId,
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn build<S: Lanes>(graph: &Graph, _lanes: S) -> Result<Plan, EngineEr
             steps: Vec::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
-            most_images: usize::MAX,
+            batch: None,
         },
         made: vec![None; graph.values().len()],
         lanes: std::marker::PhantomData,
@@ -73,20 +73,22 @@ impl<S: Lanes> Builder<'_, S> {
         let (batch, extents) = found.ty.shape.split_first().ok_or_else(refusal)?;
         match batch {
             Dim::Symbol(_) => {}
-            Dim::Fixed(1) => self.plan.most_images = 1,
+            Dim::Fixed(images) if self.plan.batch.is_none_or(|batch| batch == *images) => {
+                self.plan.batch = Some(*images);
+            }
             Dim::Fixed(_) => return Err(refusal()),
         }
         let shape = extents.iter().map(|dim| match dim {
             Dim::Fixed(extent) => Ok(*extent),
             Dim::Symbol(_) => Err(refusal()),
         });
-        Ok(Port { value, dtype: found.ty.dtype, shape: shape.collect::<Result<_, _>>()? })
+        Ok(Port { dtype: found.ty.dtype, shape: shape.collect::<Result<_, _>>()? })
     }
 
-    fn add_buffer(&mut self, name: &str, dtype: DType, elements: usize, channels: usize) -> BufferId {
+    fn add_buffer(&mut self, dtype: DType, elements: usize, channels: usize) -> BufferId {
         let element_bytes = dtype.size();
         let channels = channels.max(1);
-        self.plan.buffers.push(Buffer { name: name.to_owned(), dtype, elements, element_bytes, channels });
+        self.plan.buffers.push(Buffer { dtype, elements, element_bytes, channels });
         BufferId(self.plan.buffers.len() - 1)
     }
 
@@ -99,7 +101,7 @@ impl<S: Lanes> Builder<'_, S> {
         let elements = port.elements();
         let to_channels = image_channels(&port.shape);
         let name = self.graph.value(input).name.clone();
-        let buffer = self.add_buffer(&name, port.dtype, elements, to_channels);
+        let buffer = self.add_buffer(port.dtype, elements, to_channels);
         let reorder = Reorder { elements, from_channels: elements.max(1), to_channels };
         self.plan.inputs.push(port);
         self.made[input.index()] = Some(buffer);
@@ -125,7 +127,7 @@ impl<S: Lanes> Builder<'_, S> {
         }
         let (elements, dtype, from_channels) = (from.elements, from.dtype, from.channels);
         let name = self.graph.value(value).name.clone();
-        let output = self.add_buffer(&name, dtype, elements, channels);
+        let output = self.add_buffer(dtype, elements, channels);
         let reorder = Reorder { elements, from_channels, to_channels: channels };
         self.add_step(&name, Work::Reorder(reorder), vec![buffer], output, 0);
         Ok(output)
@@ -242,7 +244,7 @@ impl<S: Lanes> Builder<'_, S> {
         editor.set_outputs([result]);
         let alone = editor.finish().unwrap_or_else(|error| panic!("a node alone is a graph: {error}"));
         let elements = port.elements();
-        let output = self.add_buffer(name, port.dtype, elements, elements);
+        let output = self.add_buffer(port.dtype, elements, elements);
         let work = Work::Interpreted(Box::new(Interpreted { graph: alone, shapes }));
         self.add_step(name, work, inputs, output, 0);
         self.made[node.output.index()] = Some(output);
@@ -330,7 +332,7 @@ impl<S: Lanes> Builder<'_, S> {
         fold_zero_point(&mut tail.bias, &weights, zero_point);
         let result = self.port(tail.result)?;
         let name = graph.value(tail.result).name.clone();
-        let result_buffer = self.add_buffer(&name, result.dtype, result.elements(), filters);
+        let result_buffer = self.add_buffer(result.dtype, result.elements(), filters);
         let multiply_adds = (rows * columns * weights.len()) as u64;
         let result_columns = if pool.is_some() { columns / 2 } else { columns };
         let mut walk = Walk {
@@ -391,7 +393,7 @@ impl<S: Lanes> Builder<'_, S> {
         let name = self.graph.value(value).name.clone();
         let element_bytes = if border.widened { 2 } else { 1 };
         let elements = border.bytes() / element_bytes;
-        let output = self.add_buffer(&name, DType::U8, elements, border.channels);
+        let output = self.add_buffer(DType::U8, elements, border.channels);
         self.plan.buffers[output.0].element_bytes = element_bytes;
         self.add_step(&name, Work::Border(border), vec![from], output, 0);
         output
@@ -458,7 +460,7 @@ impl<S: Lanes> Builder<'_, S> {
         });
         let result = self.port(tail.result)?;
         let name = graph.value(tail.result).name.clone();
-        let output = self.add_buffer(&name, result.dtype, filters, filters);
+        let output = self.add_buffer(result.dtype, filters, filters);
         let rescale = tail.rescale.as_deref().map(Rescale::new);
         let layer = Layer { runs, packed, bias: padded(tail.bias), rescale, pooled: false };
         self.add_step(&name, Work::MatrixProduct { layer }, vec![input], output, weights.len() as u64);
@@ -472,7 +474,7 @@ impl<S: Lanes> Builder<'_, S> {
         &mut self,
         id: NodeId,
         node: &Node,
-        attributes: &MaxPoolAttributes,
+        attributes: &PoolWindow,
     ) -> Result<Option<Vec<NodeId>>, EngineError> {
         let Some(x) = node.input(0) else { return Ok(None) };
         let (from, to) = (self.port(x)?, self.port(node.output)?);
@@ -502,7 +504,7 @@ impl<S: Lanes> Builder<'_, S> {
     /// A step that makes bytes.
     fn simple(&mut self, result: ValueId, work: Work, inputs: Vec<BufferId>, channels: usize, elements: usize) {
         let name = self.graph.value(result).name.clone();
-        let output = self.add_buffer(&name, DType::U8, elements, channels);
+        let output = self.add_buffer(DType::U8, elements, channels);
         self.add_step(&name, work, inputs, output, 0);
         self.made[result.index()] = Some(output);
     }
@@ -522,6 +524,10 @@ impl<S: Lanes> Builder<'_, S> {
         }
         let channels = self.channels(node.output)?;
         let [a, b] = [node.input(0)?, node.input(1)?];
+        // One that broadcasts over positions is left to the interpreter.
+        if [a, b].iter().any(|&value| self.graph.value(value).ty != self.graph.value(node.output).ty) {
+            return None;
+        }
         let branches = [branch(self.graph, a, channels)?, branch(self.graph, b, channels)?];
         epilogue(self.graph, &self.uses, node.output, channels).rescale?;
         let mut nodes = Vec::new();

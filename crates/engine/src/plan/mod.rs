@@ -8,7 +8,7 @@ mod text;
 pub(crate) use build::build;
 pub(crate) use memory::Arena;
 
-use onnx2int_graph::{DType, Graph, ValueId};
+use onnx2int_graph::{DType, Graph};
 
 use crate::steps::depthwise::Depthwise;
 use crate::steps::layer::{Layer, Walk};
@@ -23,7 +23,6 @@ pub(crate) struct BufferId(pub(crate) usize);
 /// Element `position * channels + channel` is the graph's element `channel * positions + position`.
 #[derive(Clone, Debug)]
 pub(crate) struct Buffer {
-    pub(crate) name: String,
     pub(crate) dtype: DType,
     pub(crate) elements: usize,
     /// Bytes of an element; wider than the type where a kernel wants it.
@@ -104,7 +103,6 @@ impl Step {
 /// An input or output of the graph.
 #[derive(Clone, Debug)]
 pub(crate) struct Port {
-    pub(crate) value: ValueId,
     pub(crate) dtype: DType,
     /// Extents, without the batch.
     pub(crate) shape: Vec<usize>,
@@ -123,6 +121,6 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
     pub(crate) inputs: Vec<Port>,
     pub(crate) outputs: Vec<(Port, BufferId)>,
-    /// The most images that a group may have: 1 where the graph's batch is fixed.
-    pub(crate) most_images: usize,
+    /// The images of a batch, where the graph says how many; all of them are one group then.
+    pub(crate) batch: Option<usize>,
 }
