@@ -386,9 +386,9 @@ pub(crate) struct Evaluate {
     pub(crate) model: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) data: Data,
-    /// What runs the models
-    #[arg(long, value_name = "RUNTIME", default_value = "tract", value_parser = runtime_names())]
-    pub(crate) runtime: String,
+    /// What runs the models [default: the engine for those of integers only, tract for others]
+    #[arg(long, value_name = "RUNTIME", value_parser = runtime_names())]
+    pub(crate) runtime: Option<String>,
     #[command(flatten)]
     pub(crate) source: Source,
     /// The images' classes, integers [N] in a .npy, .npz (FILE.npz:ARRAY) or IDX file [default: the folder's subfolders]
@@ -444,9 +444,9 @@ pub(crate) struct Predict {
     /// Show the K classes with the greatest scores
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) top: u32,
-    /// What runs the model
-    #[arg(long, value_name = "RUNTIME", default_value = "interpreter", value_parser = runtime_names())]
-    pub(crate) runtime: String,
+    /// What runs the model [default: the engine for one of integers only, tract for others]
+    #[arg(long, value_name = "RUNTIME", value_parser = runtime_names())]
+    pub(crate) runtime: Option<String>,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub(crate) json: bool,
@@ -532,6 +532,9 @@ pub(crate) struct Inspect {
     /// Print every element of large constants too, so that the text is the whole model
     #[arg(long)]
     pub(crate) full: bool,
+    /// Print how the engine runs the model instead: its steps, their work and memory (stage scale_out)
+    #[arg(long, conflicts_with = "full")]
+    pub(crate) plan: bool,
 }
 
 #[derive(Args, Debug)]

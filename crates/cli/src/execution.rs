@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use anyhow::Context;
 use onnx2int_graph::cost::multiply_adds;
 use onnx2int_graph::metadata::Normalization;
 use onnx2int_graph::{Dim, Graph, Stage, Tensor, Verified};
@@ -49,6 +50,14 @@ impl Interpreter {
             }
         };
         run().map_err(|error| chain(&error))
+    }
+}
+
+/// The runtime of that name; where none is named, the fastest for the graph.
+pub(crate) fn runtime(name: Option<&str>, graph: &Graph) -> anyhow::Result<RuntimeKind> {
+    match name {
+        Some(name) => RuntimeKind::from_name(name).with_context(|| format!("no runtime is called {name:?}")),
+        None => Ok(RuntimeKind::fastest(graph)),
     }
 }
 

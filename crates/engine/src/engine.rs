@@ -48,8 +48,14 @@ impl Engine {
     /// As [`Engine::new`]; also a kernel that this processor lacks.
     pub fn with_options(graph: Verified<'_>, options: Options) -> Result<Self, EngineError> {
         let graph = graph.graph();
-        verify_stage(graph, Stage::ScaleOut)
-            .map_err(|source| EngineError::Stage { graph: graph.name().to_owned(), source: Box::new(source) })?;
+        verify_stage(graph, Stage::ScaleOut).map_err(|source| EngineError::Stage {
+            graph: graph.name().to_owned(),
+            source: Box::new(source),
+        })?;
+        let is_integer = |dtype| matches!(dtype, DType::U8 | DType::I8 | DType::I32 | DType::I64);
+        if let Some((_, value)) = graph.values().find(|(_, value)| !is_integer(value.ty.dtype)) {
+            return Err(EngineError::NotIntegers { value: value.name.clone(), ty: value.ty.to_string() });
+        }
         let kernel = options.kernel.unwrap_or_else(Kernel::fastest);
         let instructions = kernel.instructions().ok_or_else(|| {
             let available = Kernel::ALL.into_iter().filter(|kernel| kernel.is_available());
@@ -90,7 +96,7 @@ impl Engine {
     /// # Errors
     /// Inputs that are not of the declared types and of one batch.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        check_inputs(&self.graph, inputs).map_err(EngineError::Inputs)?;
+        check_inputs(&self.graph, inputs).map_err(|source| EngineError::Inputs(Box::new(source)))?;
         let images = inputs.first().map_or(0, |tensor| tensor.shape()[0]);
         let bytes: Vec<Vec<u8>> = inputs.iter().map(native_bytes).collect();
         let sizes: Vec<usize> =
@@ -113,7 +119,12 @@ impl Engine {
     ///
     /// # Errors
     /// A graph that has not one u8 input and one i32 output, and slices of other lengths than one batch has.
-    pub fn run_into(&self, scratch: &mut Scratch, images: &[u8], logits: &mut [i32]) -> Result<(), EngineError> {
+    pub fn run_into(
+        &self,
+        scratch: &mut Scratch,
+        images: &[u8],
+        logits: &mut [i32],
+    ) -> Result<(), EngineError> {
         let ([input], [(output, _)]) = (&self.plan.inputs[..], &self.plan.outputs[..]) else {
             return Err(EngineError::NotImagesToLogits { graph: self.graph.name().to_owned() });
         };
@@ -151,7 +162,8 @@ impl Engine {
                 .map(|(input, size)| &input[first * size..(first + count) * size])
                 .collect();
             let pool = self.pool.as_ref().filter(|_| images == 1);
-            Group { plan: &self.plan, instructions, pool, inputs: &inputs, images: count }.run(scratch, outputs)
+            Group { plan: &self.plan, instructions, pool, inputs: &inputs, images: count }
+                .run(scratch, outputs)
         };
         match (scratch, &self.pool) {
             (Some(scratch), _) => {
@@ -188,12 +200,7 @@ impl Engine {
 type Part<'a> = (usize, usize, Vec<&'a mut [u8]>);
 
 /// Divides outputs, of so many bytes for each image, into groups.
-fn parts<'a>(
-    outputs: &'a mut [&mut [u8]],
-    sizes: &[usize],
-    images: usize,
-    group: usize,
-) -> Vec<Part<'a>> {
+fn parts<'a>(outputs: &'a mut [&mut [u8]], sizes: &[usize], images: usize, group: usize) -> Vec<Part<'a>> {
     let mut rest: Vec<&'a mut [u8]> = outputs.iter_mut().map(|output| &mut output[..]).collect();
     let mut parts = Vec::with_capacity(images.div_ceil(group));
     for first in (0..images).step_by(group) {

@@ -18,6 +18,17 @@ pub enum EngineError {
         /// The rules that it breaks.
         source: Box<VerifyError>,
     },
+    /// The graph has a float tail.
+    #[error(
+        "value {value:?} has the type {ty}, and the engine runs integers alone; the runtimes tract and \
+         interpreter run a float tail"
+    )]
+    NotIntegers {
+        /// The value's name.
+        value: String,
+        /// Its type.
+        ty: String,
+    },
     /// A value that has no fixed number of elements for each image.
     #[error(
         "value {value:?} has the type {ty}, and the engine needs one image along the first axis and \
@@ -42,7 +53,7 @@ pub enum EngineError {
     Threads(#[from] rayon::ThreadPoolBuildError),
     /// Inputs that are not of the declared types.
     #[error("the inputs are not those of the graph")]
-    Inputs(#[source] RunError),
+    Inputs(#[source] Box<RunError>),
     /// A slice of another length than the graph's types say.
     #[error("{what} has {found} elements, and {images} images need {expected}")]
     Length {
@@ -67,6 +78,6 @@ pub enum EngineError {
         /// The node's name.
         node: String,
         /// Why.
-        source: RunError,
+        source: Box<RunError>,
     },
 }

@@ -69,7 +69,7 @@ impl Group<'_> {
         for ((port, buffer), output) in self.plan.outputs.iter().zip(outputs) {
             let bytes = port.elements() * port.dtype.size();
             for (image, output) in output.chunks_exact_mut(bytes.max(1)).enumerate().take(self.images) {
-                let from = &scratch.memory.bytes()[scratch.arena.from_image(*buffer, image)];
+                let from = &scratch.memory.bytes()[scratch.arena.at_image(*buffer, image)];
                 let buffer = &self.plan.buffers[buffer.0];
                 let reorder = crate::steps::simple::Reorder {
                     elements: buffer.elements,
@@ -94,7 +94,7 @@ impl Group<'_> {
                 let element = plan.buffers[step.output.0].element_bytes;
                 let bytes = reorder.elements * element;
                 let from = &self.inputs[*input][image * bytes..][..bytes];
-                let to = scratch.arena.from_image(step.output, image);
+                let to = scratch.arena.at_image(step.output, image);
                 let to = &mut scratch.memory.bytes_mut()[to][..bytes];
                 if reorder.to_channels == 1 {
                     to.copy_from_slice(from);
@@ -116,7 +116,7 @@ impl Group<'_> {
             }
             Work::Sum(sum) => {
                 let ranges =
-                    [inputs[0], inputs[1], step.output].map(|buffer| scratch.arena.from_image(buffer, image));
+                    [inputs[0], inputs[1], step.output].map(|buffer| scratch.arena.at_image(buffer, image));
                 let [a, b, to] = ranges;
                 if a == b {
                     let (a, to) = pair(scratch, inputs[0], step.output, image);
@@ -141,7 +141,11 @@ impl Group<'_> {
                 let (from, to) = pair(scratch, inputs[0], step.output, image);
                 self.convolution(layer, *walk, from, &mut to[..output_bytes]);
             }
-            Work::Depthwise { .. } | Work::Border(_) | Work::Reorder(_) | Work::MaxPool(_) | Work::Table(_) => {
+            Work::Depthwise { .. }
+            | Work::Border(_)
+            | Work::Reorder(_)
+            | Work::MaxPool(_)
+            | Work::Table(_) => {
                 let (from, to) = pair(scratch, inputs[0], step.output, image);
                 let to = &mut to[..output_bytes];
                 let element = plan.buffers[step.output.0].element_bytes;
@@ -214,13 +218,13 @@ impl Group<'_> {
         interpreted: &Interpreted,
         scratch: &mut Scratch,
     ) -> Result<(), EngineError> {
-        let failed = |source| EngineError::Interpreted { node: step.name.clone(), source };
+        let failed = |source| EngineError::Interpreted { node: step.name.clone(), source: Box::new(source) };
         let mut inputs = Vec::with_capacity(step.inputs.len());
         for (&input, shape) in step.inputs.iter().zip(&interpreted.shapes) {
             let buffer = &self.plan.buffers[input.0];
             let mut bytes = Vec::with_capacity(self.images * buffer.bytes());
             for image in 0..self.images {
-                let range = scratch.arena.from_image(input, image);
+                let range = scratch.arena.at_image(input, image);
                 bytes.extend_from_slice(&scratch.memory.bytes()[range][..buffer.bytes()]);
             }
             let mut full = vec![self.images];
@@ -234,7 +238,7 @@ impl Group<'_> {
         let bytes = native_bytes(&results[0]);
         let each = self.plan.buffers[step.output.0].bytes();
         for (image, bytes) in bytes.chunks_exact(each.max(1)).enumerate() {
-            let range = scratch.arena.from_image(step.output, image);
+            let range = scratch.arena.at_image(step.output, image);
             scratch.memory.bytes_mut()[range][..each].copy_from_slice(bytes);
         }
         Ok(())
@@ -255,7 +259,7 @@ fn layer_run(
 
 /// What a step reads and what it writes.
 fn pair(scratch: &mut Scratch, from: BufferId, to: BufferId, image: usize) -> (&[u8], &mut [u8]) {
-    let ranges = [scratch.arena.from_image(from, image), scratch.arena.from_image(to, image)];
+    let ranges = [scratch.arena.at_image(from, image), scratch.arena.at_image(to, image)];
     let slices = scratch.memory.bytes_mut().get_disjoint_mut(ranges);
     let [from, to] = slices.unwrap_or_else(|_| unreachable!("buffers in use never overlap"));
     (from, to)

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::lanes::{Portable, PortablePairs};
-#[cfg(target_arch = "x86_64")]
-use crate::lanes::{Avx2, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 use crate::lanes::Neon;
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{Avx2, Avx512Vnni};
+use crate::lanes::{Portable, PortablePairs};
 
 /// A set of instructions that the engine's kernels are compiled for. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

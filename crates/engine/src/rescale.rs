@@ -94,7 +94,12 @@ impl Rescale {
     ///
     /// Plain loops: what a closure of the standard library does is compiled without our instructions.
     #[inline(always)]
-    pub(crate) fn apply<S: Lanes, const N: usize>(&self, lanes: S, channel: usize, sums: &mut [S::Vector; N]) {
+    pub(crate) fn apply<S: Lanes, const N: usize>(
+        &self,
+        lanes: S,
+        channel: usize,
+        sums: &mut [S::Vector; N],
+    ) {
         let (low, high) = (lanes.load(&self.low[channel..]), lanes.load(&self.high[channel..]));
         let (mantissa, offset) = (lanes.load(&self.mantissa[channel..]), lanes.load(&self.offset[channel..]));
         let shift = lanes.load(&self.shift[channel..]);
@@ -105,7 +110,8 @@ impl Rescale {
             }
             return;
         }
-        let (subtract, pre_shift) = (lanes.load(&self.subtract[channel..]), lanes.load(&self.pre_shift[channel..]));
+        let (subtract, pre_shift) =
+            (lanes.load(&self.subtract[channel..]), lanes.load(&self.pre_shift[channel..]));
         let (floor, cap) = (lanes.load(&self.floor[channel..]), lanes.load(&self.cap[channel..]));
         for sum in sums {
             let raised = lanes.sub(lanes.max(*sum, low), subtract);

@@ -1,5 +1,6 @@
 //! Why a runtime could not run a graph.
 
+use onnx2int_engine::EngineError;
 use onnx2int_graph::{EditError, TensorType, VerifyError};
 use onnx2int_interpreter::RunError;
 
@@ -12,6 +13,9 @@ pub enum RuntimeError {
     /// The interpreter stopped at a node.
     #[error("the interpreter cannot run the graph")]
     Interpreter(#[source] RunError),
+    /// The engine refused the graph, or stopped at a node.
+    #[error("the engine cannot run the graph")]
+    Engine(#[source] EngineError),
     /// The graph could not be cut down to the values asked for.
     #[error("graph {graph:?} cannot be reduced to the values asked for")]
     Select {

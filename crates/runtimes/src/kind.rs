@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use onnx2int_graph::{DType, Graph, Stage, metadata};
+
 /// What executes a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RuntimeKind {
@@ -11,14 +13,27 @@ pub enum RuntimeKind {
     TractPlain,
     /// Our interpreter: the exact one.
     Interpreter,
+    /// Our engine, for graphs of stage scale_out alone: the fastest, with the interpreter's bits.
+    Engine,
 }
 
 /// Tract does not tell its version; a test compares this with the lock file.
 const TRACT_VERSION: &str = "0.23.9";
 
 impl RuntimeKind {
-    /// Every runtime, the default one first.
-    pub const ALL: [Self; 3] = [Self::Tract, Self::TractPlain, Self::Interpreter];
+    /// Every runtime.
+    pub const ALL: [Self; 4] = [Self::Tract, Self::TractPlain, Self::Interpreter, Self::Engine];
+
+    /// Those that run a graph of any stage.
+    pub const OF_ANY_STAGE: [Self; 3] = [Self::Tract, Self::TractPlain, Self::Interpreter];
+
+    /// The fastest one for a graph: the engine for what says that it is at stage scale_out, else tract.
+    pub fn fastest(graph: &Graph) -> Self {
+        let is_last = graph.metadata().get(metadata::STAGE).is_some_and(|s| s == Stage::ScaleOut.name());
+        // A float tail is the engine's limit.
+        let has_floats = graph.values().any(|(_, value)| value.ty.dtype == DType::F32);
+        if is_last && !has_floats { Self::Engine } else { Self::Tract }
+    }
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
@@ -26,21 +41,22 @@ impl RuntimeKind {
             Self::Tract => "tract",
             Self::TractPlain => "tract-plain",
             Self::Interpreter => "interpreter",
+            Self::Engine => "engine",
         }
     }
 
-    /// The version of the code that computes; of the interpreter, our own.
+    /// The version of the code that computes; of what is ours, our own.
     pub const fn version(self) -> &'static str {
         match self {
             Self::Tract | Self::TractPlain => TRACT_VERSION,
-            Self::Interpreter => env!("CARGO_PKG_VERSION"),
+            Self::Interpreter | Self::Engine => env!("CARGO_PKG_VERSION"),
         }
     }
 
     /// Whether the runtime rewrites a graph before it runs it, so that asking for more outputs may change what runs.
     pub const fn optimizes(self) -> bool {
         match self {
-            Self::Tract => true,
+            Self::Tract | Self::Engine => true,
             Self::TractPlain | Self::Interpreter => false,
         }
     }

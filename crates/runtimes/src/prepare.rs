@@ -3,6 +3,7 @@
 use onnx2int_graph::{Graph, GraphEditor, Source, Tensor, ValueId, Verified, verify};
 use onnx2int_interpreter::check_inputs;
 
+use crate::engine::EngineSession;
 use crate::interpreter::InterpreterSession;
 use crate::tract::{Plans, TractSession};
 use crate::{RuntimeError, RuntimeKind};
@@ -56,6 +57,7 @@ pub fn prepare(
     let runtime: Option<Box<dyn Session>> = match (computed.is_empty(), kind) {
         (true, _) => None,
         (false, RuntimeKind::Interpreter) => Some(Box::new(InterpreterSession::new(reduced.clone()))),
+        (false, RuntimeKind::Engine) => Some(Box::new(EngineSession::new(&reduced)?)),
         (false, RuntimeKind::Tract) => Some(Box::new(TractSession::new(reduced.clone(), Plans::Optimized)?)),
         (false, RuntimeKind::TractPlain) => Some(Box::new(TractSession::new(reduced.clone(), Plans::Plain)?)),
     };

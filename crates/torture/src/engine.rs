@@ -12,7 +12,8 @@ pub(crate) fn check(graph: Verified<'_>, images: &[Tensor]) -> Result<(), Fault>
     let input = graph.graph().inputs()[0];
     // A network may be written for one image at a time.
     let takes_any = matches!(graph.graph().value(input).ty.shape[0], Dim::Symbol(_));
-    let inputs: Vec<Tensor> = std::iter::once(one.clone()).chain(joined(images).filter(|_| takes_any)).collect();
+    let inputs: Vec<Tensor> =
+        std::iter::once(one.clone()).chain(joined(images).filter(|_| takes_any)).collect();
     let interpret = |input: &Tensor| {
         run(graph, std::slice::from_ref(input)).map_err(|source| Fault::run("scale_out", source))
     };

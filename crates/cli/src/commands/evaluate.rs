@@ -8,13 +8,13 @@ use onnx2int_evaluation::{
     Comparison, Execution, GapMeasure, Score, ScoreHeader, ScoredModel, compare, score,
 };
 use onnx2int_graph::verify;
-use onnx2int_runtimes::{RuntimeKind, prepare};
+use onnx2int_runtimes::prepare;
 use serde::Serialize;
 
 use crate::arguments::Evaluate;
 use crate::images::{self, Wanted};
 use crate::progress::Progress;
-use crate::{console, files};
+use crate::{console, execution, files};
 
 /// One model's result, as `--json` prints it.
 #[derive(Serialize)]
@@ -38,8 +38,6 @@ struct Row {
 }
 
 pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<()> {
-    let kind = RuntimeKind::from_name(&arguments.runtime)
-        .with_context(|| format!("no runtime is called {:?}", arguments.runtime))?;
     if let Some(output) = &arguments.output {
         if arguments.model.len() > 1 {
             bail!("--output takes the score of one model, found {} models", arguments.model.len());
@@ -52,7 +50,7 @@ pub(crate) fn run(arguments: &Evaluate) -> anyhow::Result<()> {
     let images = images.as_ref();
     let mut rows = Vec::new();
     for path in &arguments.model {
-        let (score, seconds) = score_model(path, kind, images, arguments)?;
+        let (score, seconds) = score_model(path, images, arguments)?;
         rows.push(row(&score, reference.as_ref(), previous.as_ref(), seconds)?);
         if let Some(output) = &arguments.output {
             write_score(output, &score)?;
@@ -99,15 +97,11 @@ fn note_classes(images: &dyn ImageSource, score: &Score) {
     }
 }
 
-fn score_model(
-    path: &Path,
-    kind: RuntimeKind,
-    images: &dyn ImageSource,
-    arguments: &Evaluate,
-) -> anyhow::Result<(Score, f64)> {
+fn score_model(path: &Path, images: &dyn ImageSource, arguments: &Evaluate) -> anyhow::Result<(Score, f64)> {
     let model = files::read_model(path)?;
     let scored = images::scored(&model, &arguments.preprocessing)?;
     let verified = verify(&model.graph)?;
+    let kind = execution::runtime(arguments.runtime.as_deref(), &model.graph)?;
     let session = prepare(kind, verified, model.graph.outputs())
         .with_context(|| format!("cannot run {path:?} in {}", kind.name()))?;
     let started = std::time::Instant::now();

@@ -6,12 +6,12 @@ use anyhow::{Context, bail};
 use onnx2int_dataset::{ImageSource, OpenOptions, View, open};
 use onnx2int_evaluation::{Execution, Logits, OutputKind, logits};
 use onnx2int_graph::{Tensor, verify};
-use onnx2int_runtimes::{RuntimeKind, prepare};
+use onnx2int_runtimes::prepare;
 use serde::Serialize;
 use serde_json::Number;
 
 use crate::arguments::Predict;
-use crate::{console, files, images};
+use crate::{console, execution, files, images};
 
 /// Images that run at once.
 const BATCH: usize = 10;
@@ -52,9 +52,8 @@ struct Class {
 }
 
 pub(crate) fn run(arguments: &Predict) -> anyhow::Result<()> {
-    let kind = RuntimeKind::from_name(&arguments.runtime)
-        .with_context(|| format!("no runtime is called {:?}", arguments.runtime))?;
     let model = files::read_model(&arguments.model)?;
+    let kind = execution::runtime(arguments.runtime.as_deref(), &model.graph)?;
     let scored = images::scored(&model, &arguments.preprocessing)?;
     let names = arguments.labels_file.as_deref().map(class_names).transpose()?;
     let session = prepare(kind, verify(&model.graph)?, model.graph.outputs())

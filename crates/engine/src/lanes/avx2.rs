@@ -2,7 +2,10 @@
 #![expect(unsafe_code, reason = "intrinsics; each needs the instructions that the value of the type proves")]
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepu8_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_epi32, _mm256_min_epi32, _mm256_mullo_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32, _mm_loadl_epi64, _mm_storel_epi64,
+    __m256i, _mm_loadl_epi64, _mm_storel_epi64, _mm256_add_epi32, _mm256_castsi256_si128,
+    _mm256_cvtepu8_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_epi32, _mm256_min_epi32,
+    _mm256_mullo_epi32, _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_setr_epi32,
+    _mm256_shuffle_epi8, _mm256_srlv_epi32, _mm256_storeu_si256, _mm256_sub_epi32,
 };
 
 use super::{GROUP_BYTES, Lanes};
@@ -88,13 +91,13 @@ impl Lanes for Avx2 {
     fn narrow(self, vector: Self::Vector, to: &mut [u8]) {
         let to = &mut to[..LANES];
         // SAFETY: see above.
-        unsafe { 
+        unsafe {
             // The low byte of each lane, first within each half, then the halves side by side.
             let order = _mm256_set1_epi32(0x0c08_0400);
             let bytes = _mm256_shuffle_epi8(vector, order);
             let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 0, 0, 0, 0, 0));
             _mm_storel_epi64(to.as_mut_ptr().cast(), _mm256_castsi256_si128(bytes));
-         }
+        }
     }
 
     #[inline(always)]

@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "intrinsics; each needs the instructions that the value of the type proves")]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepu8_epi32, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_max_epi32, _mm512_min_epi32, _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_srlv_epi32, _mm512_storeu_si512, _mm512_sub_epi32, _mm_loadu_si128, _mm_storeu_si128,
+    __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepu8_epi32,
+    _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_max_epi32, _mm512_min_epi32,
+    _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_srlv_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
 };
 
 use super::{GROUP_BYTES, Lanes};
@@ -16,7 +18,10 @@ pub(crate) struct Avx512Vnni(());
 impl Avx512Vnni {
     /// None where the processor lacks the instructions.
     pub(crate) fn detect() -> Option<Self> {
-        let found = std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512bw") && std::arch::is_x86_feature_detected!("avx512vl") && std::arch::is_x86_feature_detected!("avx512vnni");
+        let found = std::arch::is_x86_feature_detected!("avx512f")
+            && std::arch::is_x86_feature_detected!("avx512bw")
+            && std::arch::is_x86_feature_detected!("avx512vl")
+            && std::arch::is_x86_feature_detected!("avx512vnni");
         found.then_some(Self(()))
     }
 }

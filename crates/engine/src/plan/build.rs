@@ -3,8 +3,7 @@
 use std::collections::HashSet;
 
 use onnx2int_graph::{
-    ConvAttributes, DType, Dim, Graph, GraphEditor, PoolWindow, Node, NodeId, Op, Source, Tensor,
-    ValueId,
+    ConvAttributes, DType, Dim, Graph, GraphEditor, Node, NodeId, Op, PoolWindow, Source, Tensor, ValueId,
 };
 
 use super::recognize::{Epilogue, Uses, branch, constant, epilogue, per_channel};
@@ -92,7 +91,14 @@ impl<S: Lanes> Builder<'_, S> {
         BufferId(self.plan.buffers.len() - 1)
     }
 
-    fn add_step(&mut self, name: &str, work: Work, inputs: Vec<BufferId>, output: BufferId, multiply_adds: u64) {
+    fn add_step(
+        &mut self,
+        name: &str,
+        work: Work,
+        inputs: Vec<BufferId>,
+        output: BufferId,
+        multiply_adds: u64,
+    ) {
         self.plan.steps.push(Step { name: name.to_owned(), work, inputs, output, multiply_adds });
     }
 
@@ -224,7 +230,8 @@ impl<S: Lanes> Builder<'_, S> {
                 continue;
             };
             let value = graph.value(operand);
-            let existing = editor.graph().values().find(|(_, other)| other.name == value.name).map(|(id, _)| id);
+            let existing =
+                editor.graph().values().find(|(_, other)| other.name == value.name).map(|(id, _)| id);
             let standing = match (existing, value.constant()) {
                 (Some(existing), _) => existing,
                 (None, Some(tensor)) => {
@@ -260,8 +267,12 @@ impl<S: Lanes> Builder<'_, S> {
         };
         let signed = |weight: i32| i8::try_from(weight - zero_point).ok();
         let elements = match weights.dtype() {
-            DType::U8 => weights.as_slice::<u8>()?.iter().map(|&w| signed(w.into())).collect::<Option<_>>()?,
-            DType::I8 => weights.as_slice::<i8>()?.iter().map(|&w| signed(w.into())).collect::<Option<_>>()?,
+            DType::U8 => {
+                weights.as_slice::<u8>()?.iter().map(|&w| signed(w.into())).collect::<Option<_>>()?
+            }
+            DType::I8 => {
+                weights.as_slice::<i8>()?.iter().map(|&w| signed(w.into())).collect::<Option<_>>()?
+            }
             _ => return None,
         };
         Some((elements, weights.shape().to_vec()))
@@ -287,7 +298,8 @@ impl<S: Lanes> Builder<'_, S> {
             return Ok(None);
         };
         let (from, to) = (self.port(x)?, self.port(node.output)?);
-        let ([filters, depth, kernel @ ..], [channels, extents @ ..]) = (&weight_shape[..], &from.shape[..]) else {
+        let ([filters, depth, kernel @ ..], [channels, extents @ ..]) = (&weight_shape[..], &from.shape[..])
+        else {
             return Ok(None);
         };
         let ([_, output @ ..], true) = (&to.shape[..], from.dtype == DType::U8) else { return Ok(None) };
@@ -478,7 +490,8 @@ impl<S: Lanes> Builder<'_, S> {
     ) -> Result<Option<Vec<NodeId>>, EngineError> {
         let Some(x) = node.input(0) else { return Ok(None) };
         let (from, to) = (self.port(x)?, self.port(node.output)?);
-        let ([channels, input @ ..], [_, output @ ..], DType::U8) = (&from.shape[..], &to.shape[..], from.dtype)
+        let ([channels, input @ ..], [_, output @ ..], DType::U8) =
+            (&from.shape[..], &to.shape[..], from.dtype)
         else {
             return Ok(None);
         };
@@ -502,7 +515,14 @@ impl<S: Lanes> Builder<'_, S> {
     }
 
     /// A step that makes bytes.
-    fn simple(&mut self, result: ValueId, work: Work, inputs: Vec<BufferId>, channels: usize, elements: usize) {
+    fn simple(
+        &mut self,
+        result: ValueId,
+        work: Work,
+        inputs: Vec<BufferId>,
+        channels: usize,
+        elements: usize,
+    ) {
         let name = self.graph.value(result).name.clone();
         let output = self.add_buffer(DType::U8, elements, channels);
         self.add_step(&name, work, inputs, output, 0);
@@ -695,4 +715,3 @@ fn add_run(runs: &mut Vec<Run>, run: Run) {
         _ => runs.push(run),
     }
 }
-

@@ -72,7 +72,7 @@ impl Arena {
     }
 
     /// Where an image's buffer lies, with all that lies behind it for other images and the slack.
-    pub(crate) fn from_image(&self, buffer: BufferId, image: usize) -> Range<usize> {
+    pub(crate) fn at_image(&self, buffer: BufferId, image: usize) -> Range<usize> {
         let place = &self.places[buffer.0];
         place.offset + image * place.step..place.offset + place.bytes
     }
@@ -101,7 +101,7 @@ fn lives(plan: &Plan) -> Vec<Life> {
         loops.push(current);
     }
     let mut lives: Vec<Life> =
-        plan.buffers.iter().map(|_| Life { steps: usize::MAX..0, crosses: false }).collect();
+        plan.buffers.iter().map(|_| Life { steps: plan.steps.len()..0, crosses: false }).collect();
     let mut made_in = vec![0; plan.buffers.len()];
     for (index, step) in plan.steps.iter().enumerate() {
         made_in[step.output.0] = loops[index];

@@ -49,19 +49,33 @@ pub(crate) struct Interpreted {
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
     /// Copies an input of the graph, to channels-last.
-    Import { input: usize, reorder: Reorder },
+    Import {
+        input: usize,
+        reorder: Reorder,
+    },
     /// A convolution, image by image.
-    Convolution { layer: Layer, walk: Walk },
+    Convolution {
+        layer: Layer,
+        walk: Walk,
+    },
     /// A matrix product, all images of a group at once.
-    MatrixProduct { layer: Layer },
-    Depthwise { depthwise: Depthwise, walk: Walk },
+    MatrixProduct {
+        layer: Layer,
+    },
+    Depthwise {
+        depthwise: Depthwise,
+        walk: Walk,
+    },
     Border(Border),
     Reorder(Reorder),
     MaxPool(MaxPool),
     Table(Table),
     Sum(Sum),
     /// Operands side by side; each has the first channel and the number of channels.
-    Concat { concat: Concat, places: Vec<(usize, usize)> },
+    Concat {
+        concat: Concat,
+        places: Vec<(usize, usize)>,
+    },
     /// No fast path.
     Interpreted(Box<Interpreted>),
 }
@@ -95,7 +109,11 @@ impl Step {
                 let constants = interpreted.graph.values().filter_map(|(_, value)| value.constant());
                 constants.map(|tensor| tensor.len() * tensor.dtype().size()).sum()
             }
-            Work::Import { .. } | Work::Border(_) | Work::Reorder(_) | Work::MaxPool(_) | Work::Concat { .. } => 0,
+            Work::Import { .. }
+            | Work::Border(_)
+            | Work::Reorder(_)
+            | Work::MaxPool(_)
+            | Work::Concat { .. } => 0,
         }
     }
 }

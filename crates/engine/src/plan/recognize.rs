@@ -132,7 +132,9 @@ impl State {
     fn take(&mut self, op: &Op, first: bool, numbers: Option<Vec<i32>>, operands: usize) -> Option<()> {
         let place = match op {
             Op::Add => [Place::Bias, Place::Offset].into_iter().find(|&place| place >= self.place)?,
-            Op::Max | Op::Relu => [Place::Low, Place::Floor].into_iter().find(|&place| place >= self.place)?,
+            Op::Max | Op::Relu => {
+                [Place::Low, Place::Floor].into_iter().find(|&place| place >= self.place)?
+            }
             Op::Sub => Place::Subtract,
             Op::Div => [Place::PreShift, Place::Shift].into_iter().find(|&place| place > self.place)?,
             Op::Min => [Place::High, Place::Cap].into_iter().find(|&place| place >= self.place)?,

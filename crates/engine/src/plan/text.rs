@@ -12,7 +12,10 @@ impl Work {
             Self::Convolution { layer, walk } => {
                 let pool = if layer.pooled { ", then the greatest of 2x2" } else { "" };
                 let blocks = layer.packed.blocks.len();
-                ("convolution", format!("{}x{} pixels, {blocks} blocks of filters{pool}", walk.rows, walk.columns))
+                (
+                    "convolution",
+                    format!("{}x{} pixels, {blocks} blocks of filters{pool}", walk.rows, walk.columns),
+                )
             }
             Self::MatrixProduct { layer } => {
                 ("matrix product", format!("{} blocks of columns", layer.packed.blocks.len()))
@@ -31,7 +34,8 @@ impl Work {
             Self::Sum(_) => ("sum", "of two branches".to_owned()),
             Self::Concat { places, .. } => ("concat", format!("of {} branches", places.len())),
             Self::Interpreted(interpreted) => {
-                let operators: Vec<&str> = interpreted.graph.nodes().map(|(_, node)| node.op.name()).collect();
+                let operators: Vec<&str> =
+                    interpreted.graph.nodes().map(|(_, node)| node.op.name()).collect();
                 ("interpreted", format!("{}: no fast path", operators.join(", ")))
             }
         }
@@ -45,8 +49,8 @@ impl Plan {
         writeln!(f, "kernel {kernel}")?;
         writeln!(
             f,
-            "{:<4} {:<16} {:>12} {:>10} {:>10}  {:<32} {}",
-            "step", "work", "MAC/image", "constants", "output", "value", "how"
+            "{:<4} {:<16} {:>12} {:>10} {:>10}  {:<32} how",
+            "step", "work", "MAC/image", "constants", "output", "value"
         )?;
         for (index, step) in self.steps.iter().enumerate() {
             let (work, how) = step.work.describe();
@@ -63,15 +67,14 @@ impl Plan {
         let constants: usize = self.steps.iter().map(Step::constant_bytes).sum();
         let slow = self.steps.iter().filter(|step| matches!(step.work, Work::Interpreted(_))).count();
         writeln!(f, "{multiply_adds} multiply-adds an image, {constants} bytes of weights and constants")?;
-        writeln!(
-            f,
-            "arena: {} bytes for one image, {} for a group of {group}",
-            one.bytes(),
-            many.bytes()
-        )?;
+        writeln!(f, "arena: {} bytes for one image, {} for a group of {group}", one.bytes(), many.bytes())?;
         match slow {
             0 => writeln!(f, "every step has a fast path"),
-            _ => writeln!(f, "{slow} of {} steps have no fast path and run in the interpreter", self.steps.len()),
+            _ => writeln!(
+                f,
+                "{slow} of {} steps have no fast path and run in the interpreter",
+                self.steps.len()
+            ),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::layer::{Walk, store_bytes};
+use super::layer::{Walk, store_bytes, store_integers};
 use crate::lanes::{Lanes, MOST_LANES};
 use crate::rescale::Rescale;
 
@@ -72,7 +72,8 @@ impl Depthwise {
         for channel in (0..self.channels).step_by(S::LANES) {
             let width = (self.channels - channel).min(S::LANES);
             let mut sums = [lanes.load(&self.bias[channel..]); P];
-            for (tap, weights) in self.taps.iter().zip(self.weights.chunks_exact(Self::padded(self.channels))) {
+            for (tap, weights) in self.taps.iter().zip(self.weights.chunks_exact(Self::padded(self.channels)))
+            {
                 let weights = lanes.load(&weights[channel..]);
                 for (p, sum) in sums.iter_mut().enumerate() {
                     let x = lanes.widen(&input[(column + p) * walk.column_step + tap + channel..]);
@@ -87,12 +88,8 @@ impl Depthwise {
                 }
             } else {
                 for (p, &vector) in sums.iter().enumerate() {
-                    let mut elements = [0; MOST_LANES];
-                    lanes.store(vector, &mut elements);
                     let to = &mut output[at(p) * size_of::<i32>()..][..width * size_of::<i32>()];
-                    for (to, element) in to.as_chunks_mut().0.iter_mut().zip(elements) {
-                        *to = element.to_ne_bytes();
-                    }
+                    store_integers(lanes, vector, to);
                 }
             }
         }

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::lanes::{GROUP_BYTES, Lanes, element_bytes};
+use crate::lanes::{GROUP_BYTES, Lanes, MOST_LANES, element_bytes};
 use crate::pack::{Block, Packed, Run};
 use crate::rescale::Rescale;
 
@@ -258,30 +258,53 @@ impl<S: Lanes> Tile<'_, S> {
     ) {
         let lanes = self.lanes;
         for v in 0..V {
-            let filter = self.block.filter + v * S::LANES;
-            let width = (self.block.filters - v * S::LANES).min(S::LANES);
             let mut results = [lanes.splat(0); P];
-            for p in 0..P {
-                results[p] = sums[p][v];
+            for (result, pixel) in results.iter_mut().zip(&sums) {
+                *result = pixel[v];
             }
-            let first = column * self.walk.output_column_step + filter;
-            if let Some(rescale) = &self.layer.rescale {
-                rescale.apply(lanes, filter, &mut results);
-                for (p, &vector) in results.iter().enumerate() {
-                    store_bytes(lanes, vector, &mut output[first + p * self.walk.output_column_step..][..width]);
-                }
-            } else {
-                for (p, &vector) in results.iter().enumerate() {
-                    let at = first + p * self.walk.output_column_step;
-                    let mut elements = [0; crate::lanes::MOST_LANES];
-                    lanes.store(vector, &mut elements);
-                    let (to, _) = output[at * size_of::<i32>()..][..width * size_of::<i32>()].as_chunks_mut();
-                    for (to, element) in to.iter_mut().zip(elements) {
-                        *to = element.to_ne_bytes();
-                    }
-                }
+            self.finish_vector(results, v * S::LANES, column, output);
+        }
+    }
+
+    /// Writes the results of the block's filters from that one on.
+    #[inline(always)]
+    fn finish_vector<const P: usize>(
+        &self,
+        mut results: [S::Vector; P],
+        first: usize,
+        column: usize,
+        output: &mut [u8],
+    ) {
+        let lanes = self.lanes;
+        let filter = self.block.filter + first;
+        let width = (self.block.filters - first).min(S::LANES);
+        let mut at = column * self.walk.output_column_step + filter;
+        if let Some(rescale) = &self.layer.rescale {
+            rescale.apply(lanes, filter, &mut results);
+            for vector in results {
+                store_bytes(lanes, vector, &mut output[at..][..width]);
+                at += self.walk.output_column_step;
+            }
+        } else {
+            for vector in results {
+                store_integers(
+                    lanes,
+                    vector,
+                    &mut output[at * size_of::<i32>()..][..width * size_of::<i32>()],
+                );
+                at += self.walk.output_column_step;
             }
         }
+    }
+}
+
+/// As many lanes as there is room for, in the order of the machine's bytes.
+#[inline(always)]
+pub(crate) fn store_integers<S: Lanes>(lanes: S, vector: S::Vector, to: &mut [u8]) {
+    let mut elements = [0; MOST_LANES];
+    lanes.store(vector, &mut elements);
+    for (to, element) in to.as_chunks_mut().0.iter_mut().zip(elements) {
+        *to = element.to_ne_bytes();
     }
 }
 
@@ -291,7 +314,7 @@ pub(crate) fn store_bytes<S: Lanes>(lanes: S, vector: S::Vector, to: &mut [u8]) 
     if to.len() == S::LANES {
         lanes.narrow(vector, to);
     } else {
-        let mut bytes = [0; crate::lanes::MOST_LANES];
+        let mut bytes = [0; MOST_LANES];
         lanes.narrow(vector, &mut bytes);
         to.copy_from_slice(&bytes[..to.len()]);
     }

@@ -79,7 +79,8 @@ impl Reorder {
     pub(crate) fn run<T: Copy>(&self, input: &[T], output: &mut [T]) {
         let from_positions = self.elements / self.from_channels.max(1);
         let to_positions = self.elements / self.to_channels.max(1);
-        for (position, pixel) in output[..self.elements].chunks_exact_mut(self.to_channels.max(1)).enumerate() {
+        for (position, pixel) in output[..self.elements].chunks_exact_mut(self.to_channels.max(1)).enumerate()
+        {
             for (channel, to) in pixel.iter_mut().enumerate() {
                 let index = channel * to_positions + position;
                 *to = input[index % from_positions * self.from_channels + index / from_positions];
@@ -203,4 +204,3 @@ impl Concat {
         }
     }
 }
-

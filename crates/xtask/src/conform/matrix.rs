@@ -10,6 +10,8 @@ use crate::run::Run;
 pub(crate) enum Runtime {
     /// Ours; the reference of every comparison.
     Interpreter,
+    /// Our engine, which runs the last stage.
+    Engine,
     /// tract, optimized.
     Tract,
     /// tract, neither decluttered nor optimized.
@@ -63,8 +65,9 @@ impl Place {
 
 impl Runtime {
     /// Every runtime, in the order of the columns.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Interpreter,
+        Self::Engine,
         Self::Tract,
         Self::TractPlain,
         Self::OnnxRuntimeOptimized,
@@ -77,6 +80,7 @@ impl Runtime {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Interpreter => "interpreter",
+            Self::Engine => "engine",
             Self::Tract => "tract",
             Self::TractPlain => "tract-plain",
             Self::OnnxRuntimeOptimized => "onnxruntime",
@@ -90,6 +94,7 @@ impl Runtime {
     pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::Interpreter => "our interpreter, which every other runtime is compared with",
+            Self::Engine => "our engine, with the kernel of this processor",
             Self::Tract => "tract, decluttered and optimized",
             Self::TractPlain => "tract, neither decluttered nor optimized",
             Self::OnnxRuntimeOptimized => {
@@ -106,7 +111,7 @@ impl Runtime {
     /// Whether the binary `onnx2int` runs it, rather than Python.
     pub(crate) const fn is_ours(self) -> bool {
         match self {
-            Self::Interpreter | Self::Tract | Self::TractPlain => true,
+            Self::Interpreter | Self::Engine | Self::Tract | Self::TractPlain => true,
             Self::OnnxRuntimeOptimized
             | Self::OnnxRuntimePrecise
             | Self::OnnxRuntimePlain
@@ -114,10 +119,12 @@ impl Runtime {
         }
     }
 
-    /// Whether this runtime is asked about a stage. The option of the precise one concerns QDQ layers only.
+    /// Whether this runtime is asked about a stage. The option of the precise one concerns QDQ layers only, and the
+    /// engine runs the last stage.
     const fn runs(self, stage: Stage) -> bool {
         match self {
             Self::OnnxRuntimePrecise => is_qdq(stage),
+            Self::Engine => matches!(stage, Stage::ScaleOut),
             Self::Interpreter
             | Self::Tract
             | Self::TractPlain
@@ -236,7 +243,8 @@ mod tests {
             let runtimes: Vec<_> =
                 cells.iter().filter(|cell| cell.stage == stage).map(|cell| cell.runtime).collect();
             assert_eq!(runtimes[0], Runtime::Interpreter, "the reference comes first");
-            let expected = Runtime::ALL.len() - usize::from(!is_qdq(stage));
+            let left_out = usize::from(!is_qdq(stage)) + usize::from(stage != Stage::ScaleOut);
+            let expected = Runtime::ALL.len() - left_out;
             assert_eq!(runtimes.len(), expected, "{stage}: {runtimes:?}");
         }
     }

@@ -17,7 +17,8 @@ use super::results::{Bits, Score};
 use super::steps::{Program, Step, Subject};
 
 /// The runtimes that must give the interpreter's bits.
-const RUNTIMES: [Runtime; 3] = [Runtime::Tract, Runtime::OnnxRuntimeOptimized, Runtime::OnnxRuntimePlain];
+const RUNTIMES: [Runtime; 4] =
+    [Runtime::Engine, Runtime::Tract, Runtime::OnnxRuntimeOptimized, Runtime::OnnxRuntimePlain];
 
 /// A folder of results, held locked.
 ///
