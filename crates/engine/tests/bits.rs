@@ -147,7 +147,7 @@ impl Layer {
             _ => numbers.below(256) as u8,
         };
         let pixels = (0..shape.iter().product()).map(|_| pixel(numbers)).collect();
-        Tensor::from_vec(&shape, pixels).unwrap()
+        Tensor::from_vec(&shape, pixels).expect("as many pixels as the shape has")
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is done once, before any image: which nodes become which step, with packed weights.
 
 mod build;
+mod elementwise;
+mod layers;
 mod memory;
 mod recognize;
 mod text;

@@ -139,17 +139,49 @@ impl State {
             Op::Div => [Place::PreShift, Place::Shift].into_iter().find(|&place| place > self.place)?,
             Op::Min => [Place::High, Place::Cap].into_iter().find(|&place| place >= self.place)?,
             Op::Mul => Place::Mantissa,
-            _ => return None,
+            Op::Conv(_)
+            | Op::ConvInteger(_)
+            | Op::Gemm(_)
+            | Op::MatMul
+            | Op::MatMulInteger
+            | Op::MaxPool(_)
+            | Op::AveragePool(_)
+            | Op::GlobalAveragePool
+            | Op::ReduceMean { .. }
+            | Op::BatchNormalization { .. }
+            | Op::QuantizeLinear { .. }
+            | Op::DequantizeLinear { .. }
+            | Op::Activation(_)
+            | Op::PRelu
+            | Op::Clip
+            | Op::Cast { .. }
+            | Op::LogSoftmax { .. }
+            | Op::Softmax { .. }
+            | Op::Flatten { .. }
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Concat { .. }
+            | Op::Gather { .. }
+            | Op::Slice
+            | Op::Pad
+            | Op::Squeeze
+            | Op::Unsqueeze
+            | Op::Identity
+            | Op::Dropout
+            | Op::Constant(_)
+            | Op::Shape { .. }
+            | Op::ArgMax { .. } => return None,
         };
         let is_repeated = place == self.place && !matches!(op, Op::Add | Op::Max | Op::Relu | Op::Min);
         if place < self.place || is_repeated {
             return None;
         }
-        let numbers = match op {
-            Op::Relu => vec![0; self.bias.len()],
-            _ if operands != 2 => return None,
-            Op::Sub | Op::Div if !first => return None,
-            _ => numbers?,
+        let numbers = if *op == Op::Relu {
+            vec![0; self.bias.len()]
+        } else if operands != 2 || (matches!(op, Op::Sub | Op::Div) && !first) {
+            return None;
+        } else {
+            numbers?
         };
         for ((channel, bias), number) in self.rescale.iter_mut().zip(&mut self.bias).zip(numbers) {
             match place {
