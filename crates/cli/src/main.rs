@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Trace(trace) => commands::trace::run(&trace),
         Command::Verify(verify) => commands::verify::run(&verify),
         Command::Inspect(inspect) => commands::inspect::run(&inspect),
+        Command::Time(time) => commands::time::run(&time),
         Command::Run(run) => commands::run::run(&run),
         Command::Report(report) => commands::report::run(&report),
     };

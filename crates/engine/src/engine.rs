@@ -1,7 +1,9 @@
 //! The engine: a plan, its kernel and its threads.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
 use onnx2int_graph::{DType, Graph, Stage, Tensor, Verified, verify_stage};
 use onnx2int_interpreter::check_inputs;
@@ -31,6 +33,8 @@ pub struct Engine {
     kernel: Kernel,
     /// None: the caller's thread does all.
     pool: Option<rayon::ThreadPool>,
+    /// Memory of earlier runs, for the next ones.
+    idle: Mutex<Vec<Scratch>>,
 }
 
 impl Engine {
@@ -68,7 +72,7 @@ impl Engine {
             1 => None,
             _ => Some(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?),
         };
-        Ok(Self { graph: graph.clone(), plan, kernel, pool })
+        Ok(Self { graph: graph.clone(), plan, kernel, pool, idle: Mutex::default() })
     }
 
     /// The instructions in use.
@@ -98,11 +102,11 @@ impl Engine {
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
         check_inputs(&self.graph, inputs).map_err(|source| EngineError::Inputs(Box::new(source)))?;
         let images = inputs.first().map_or(0, |tensor| tensor.shape()[0]);
-        let bytes: Vec<Vec<u8>> = inputs.iter().map(native_bytes).collect();
+        let bytes: Vec<Cow<'_, [u8]>> = inputs.iter().map(native_bytes).collect();
         let sizes: Vec<usize> =
             self.plan.outputs.iter().map(|(port, _)| images * port.elements() * port.dtype.size()).collect();
         let mut outputs: Vec<Vec<u8>> = sizes.into_iter().map(|size| vec![0; size]).collect();
-        let input_slices: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
+        let input_slices: Vec<&[u8]> = bytes.iter().map(AsRef::as_ref).collect();
         let mut output_slices: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
         self.run_all(None, images, &input_slices, &mut output_slices)?;
         let tensor = |((port, _), bytes): (&(plan::Port, _), &Vec<u8>)| {
@@ -179,20 +183,44 @@ impl Engine {
                 let parts = parts(outputs, &output_sizes, images, group);
                 pool.install(|| {
                     parts.into_par_iter().try_for_each_init(
-                        || self.scratch(group),
-                        |scratch, (first, count, mut outputs)| run(scratch, first, count, &mut outputs),
+                        || self.borrowed(group),
+                        |scratch, (first, count, mut outputs)| {
+                            run(&mut scratch.memory, first, count, &mut outputs)
+                        },
                     )
                 })
             }
             (None, _) => {
-                let mut scratch = self.scratch(images);
-                let group = scratch.images;
+                let mut scratch = self.borrowed(images);
+                let group = scratch.memory.images;
                 for (first, count, mut outputs) in parts(outputs, &output_sizes, images, group) {
-                    run(&mut scratch, first, count, &mut outputs)?;
+                    run(&mut scratch.memory, first, count, &mut outputs)?;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Memory of an earlier run, if there is any for such groups.
+    fn borrowed(&self, images: usize) -> Borrowed<'_> {
+        let group = self.group(images);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = idle.iter().position(|scratch| scratch.images == group);
+        let memory = fits.map(|position| idle.swap_remove(position));
+        Borrowed { idle: &self.idle, memory: memory.unwrap_or_else(|| self.scratch(group)) }
+    }
+}
+
+/// Memory that goes back to the engine.
+struct Borrowed<'a> {
+    idle: &'a Mutex<Vec<Scratch>>,
+    memory: Scratch,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let memory = std::mem::replace(&mut self.memory, Scratch::empty());
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 }
 

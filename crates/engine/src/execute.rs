@@ -1,5 +1,6 @@
 //! A group of images through the steps of a plan.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use onnx2int_graph::{DType, Element, Tensor, verify};
@@ -28,6 +29,11 @@ impl Scratch {
         let arena = Arena::new(plan, images);
         let memory = Aligned::zeroed(arena.bytes());
         Self { arena, memory, images }
+    }
+
+    /// None at all.
+    pub(crate) fn empty() -> Self {
+        Self { arena: Arena::default(), memory: Aligned::zeroed(0), images: 0 }
     }
 
     /// The bytes that it holds.
@@ -275,7 +281,10 @@ fn reorder_bytes(reorder: crate::steps::simple::Reorder, element: usize, from: &
 }
 
 /// The bytes of a tensor as the engine keeps them: in the order of the machine.
-pub(crate) fn native_bytes(tensor: &Tensor) -> Vec<u8> {
+pub(crate) fn native_bytes(tensor: &Tensor) -> Cow<'_, [u8]> {
+    if let Some(bytes) = tensor.as_slice::<u8>() {
+        return Cow::Borrowed(bytes);
+    }
     fn bytes<T: Element, const N: usize>(tensor: &Tensor, to: impl Fn(&T) -> [u8; N]) -> Option<Vec<u8>> {
         tensor.as_array::<T>().map(|array| array.iter().flat_map(to).collect())
     }
@@ -283,7 +292,7 @@ pub(crate) fn native_bytes(tensor: &Tensor) -> Vec<u8> {
         .or_else(|| bytes::<i8, 1>(tensor, |x| x.to_ne_bytes()))
         .or_else(|| bytes::<i32, 4>(tensor, |x| x.to_ne_bytes()))
         .or_else(|| bytes::<i64, 8>(tensor, |x| x.to_ne_bytes()));
-    integers.unwrap_or_else(|| unreachable!("a graph of stage scale_out holds integers alone"))
+    Cow::Owned(integers.unwrap_or_else(|| unreachable!("a graph of stage scale_out holds integers alone")))
 }
 
 /// The tensor of such bytes.

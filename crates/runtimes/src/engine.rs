@@ -1,6 +1,8 @@
 //! Sessions of our engine.
 
-use onnx2int_engine::Engine;
+use std::num::NonZeroUsize;
+
+use onnx2int_engine::{Engine, Kernel, Options};
 use onnx2int_graph::{Graph, Tensor, Verified};
 
 use crate::prepare::verified;
@@ -16,6 +18,28 @@ impl EngineSession {
         let engine = Engine::new(verified(graph)?).map_err(RuntimeError::Engine)?;
         Ok(Self { engine })
     }
+}
+
+/// How the engine runs a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// The instructions to use; the fastest of this processor where none is named.
+    pub kernel: Option<Kernel>,
+    /// Threads that share each batch, at least 1; a single image is divided among them too.
+    pub threads: usize,
+}
+
+/// A session of the engine that computes the graph's outputs, on threads of its own.
+///
+/// # Errors
+/// A graph that the engine refuses, and a kernel that this processor lacks.
+pub fn prepare_engine(
+    graph: Verified<'_>,
+    settings: EngineSettings,
+) -> Result<Box<dyn Session>, RuntimeError> {
+    let options = Options { kernel: settings.kernel, threads: NonZeroUsize::new(settings.threads) };
+    let engine = Engine::with_options(graph, options).map_err(RuntimeError::Engine)?;
+    Ok(Box::new(EngineSession { engine }))
 }
 
 impl Session for EngineSession {

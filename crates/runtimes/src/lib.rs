@@ -24,8 +24,9 @@ mod prepare;
 mod tests;
 mod tract;
 
-pub use engine::engine_plan;
+pub use engine::{EngineSettings, engine_plan, prepare_engine};
 pub use error::RuntimeError;
 pub use kind::RuntimeKind;
+pub use onnx2int_engine::{Kernel, peak_multiply_adds};
 pub use parallel::{run_batches, run_parallel};
 pub use prepare::{Session, prepare};

@@ -8,6 +8,7 @@ pub(crate) mod quantize;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod targets;
+pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod train;
 pub(crate) mod transform;

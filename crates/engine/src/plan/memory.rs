@@ -10,7 +10,7 @@ pub(crate) const SLACK: usize = 64;
 const ALIGNMENT: usize = 64;
 
 /// The places of a plan's buffers, for a group of some images.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Arena {
     places: Vec<Place>,
     bytes: usize,

@@ -1,0 +1,51 @@
+//! What the processor could do at most: the yardstick of a benchmark.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crate::Kernel;
+use crate::kernel::with_lanes;
+use crate::lanes::{Lanes, MOST_LANES};
+
+/// Sums that are on their way at once: enough for the latency of a dot product, few enough for registers.
+const SUMS: usize = 14;
+
+/// Multiplications and additions that a kernel's dot products do in a second on one thread, with all operands
+/// in registers. None where the processor lacks the instructions.
+pub fn peak_multiply_adds(kernel: Kernel, duration: Duration) -> Option<f64> {
+    let instructions = kernel.instructions()?;
+    Some(with_lanes!(instructions, |lanes| measure(lanes, duration)))
+}
+
+fn measure<S: Lanes>(lanes: S, duration: Duration) -> f64 {
+    const ROUNDS: usize = 100_000;
+    let started = Instant::now();
+    let mut fastest = f64::INFINITY;
+    // The fastest round is the one that nothing interrupted.
+    while started.elapsed() < duration || fastest.is_infinite() {
+        let round = Instant::now();
+        lanes.vectorize(
+            #[inline(always)]
+            || rounds(lanes, ROUNDS),
+        );
+        fastest = fastest.min(round.elapsed().as_secs_f64());
+    }
+    (ROUNDS * SUMS * S::LANES * S::GROUP) as f64 / fastest
+}
+
+#[inline(always)]
+fn rounds<S: Lanes>(lanes: S, rounds: usize) {
+    let weights = lanes.weights(&black_box([1; 4 * MOST_LANES]));
+    let x = black_box([1, 0, 1, 0]);
+    let mut sums = [lanes.splat(0); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = lanes.dot(*sum, x, weights);
+        }
+    }
+    let mut elements = [0; MOST_LANES];
+    for sum in sums {
+        lanes.store(sum, &mut elements);
+        black_box(&elements);
+    }
+}
