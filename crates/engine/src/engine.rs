@@ -165,9 +165,16 @@ impl Engine {
                 .zip(&input_sizes)
                 .map(|(input, size)| &input[first * size..(first + count) * size])
                 .collect();
-            let pool = self.pool.as_ref().filter(|_| images == 1);
-            Group { plan: &self.plan, instructions, pool, inputs: &inputs, images: count }
-                .run(scratch, outputs)
+            let group =
+                |threads| Group { plan: &self.plan, instructions, threads, inputs: &inputs, images: count };
+            match &self.pool {
+                // A larger batch is divided by images.
+                Some(pool) if images == 1 => {
+                    let threads = pool.current_num_threads();
+                    pool.install(|| group(threads).run(scratch, outputs))
+                }
+                _ => group(1).run(scratch, outputs),
+            }
         };
         match (scratch, &self.pool) {
             (Some(scratch), _) => {

@@ -1,7 +1,6 @@
 //! A group of images through the steps of a plan.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use onnx2int_graph::{DType, Element, Tensor, verify};
 use onnx2int_interpreter::run;
@@ -11,7 +10,10 @@ use crate::kernel::{Instructions, with_lanes};
 use crate::lanes::Lanes;
 use crate::pack::Aligned;
 use crate::plan::{Arena, BufferId, Interpreted, Plan, Step, Work};
-use crate::steps::layer::{self, Layer, Walk};
+use crate::steps::layer::{self, Layer, Part, Walk};
+
+/// Below so many multiplications and additions another thread would take longer to wake than to help.
+const LEAST_SHARED: u64 = 1_000_000;
 
 /// Memory for the tensors of a group of images, to be used again and again.
 ///
@@ -46,8 +48,8 @@ impl Scratch {
 pub(crate) struct Group<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) instructions: Instructions,
-    /// One image is divided among the threads of the pool.
-    pub(crate) pool: Option<&'a rayon::ThreadPool>,
+    /// Large layers are divided among so many threads of the current pool.
+    pub(crate) threads: usize,
     /// The images, in the order of the graph, as bytes of each input.
     pub(crate) inputs: &'a [&'a [u8]],
     pub(crate) images: usize,
@@ -145,7 +147,7 @@ impl Group<'_> {
             }
             Work::Convolution { layer, walk } => {
                 let (from, to) = pair(scratch, inputs[0], step.output, image);
-                self.convolution(layer, *walk, from, &mut to[..output_bytes]);
+                self.convolution(step, layer, *walk, from, &mut to[..output_bytes]);
             }
             Work::Depthwise { .. }
             | Work::Border(_)
@@ -176,22 +178,52 @@ impl Group<'_> {
     }
 
     /// All rows at once, or some on each thread.
-    fn convolution(&self, layer: &Layer, walk: Walk, input: &[u8], output: &mut [u8]) {
+    fn convolution(&self, step: &Step, layer: &Layer, walk: Walk, input: &[u8], output: &mut [u8]) {
         let rows = walk.output_rows(layer.pooled);
-        let blocks = 0..layer.packed.blocks.len();
-        let Some(pool) = self.pool.filter(|_| rows > 1) else {
-            layer_run(self.instructions, layer, walk, input, output, 0..rows, blocks);
+        if self.threads_for(step) == 1 || rows < 2 {
+            self.layer(layer, walk, input, output, Part { rows: 0..rows, blocks: layer.all_blocks() });
             return;
-        };
-        let some = rows.div_ceil(pool.current_num_threads());
+        }
+        let some = rows.div_ceil(self.threads);
         let row_bytes = output.len() / rows;
-        pool.scope(|scope| {
+        rayon::scope(|scope| {
             for (part, output) in output.chunks_mut((some * row_bytes).max(1)).enumerate() {
                 let rows = part * some..((part + 1) * some).min(rows);
-                let (instructions, blocks) = (self.instructions, blocks.clone());
-                scope.spawn(move |_| layer_run(instructions, layer, walk, input, output, rows, blocks));
+                let part = Part { rows, blocks: layer.all_blocks() };
+                scope.spawn(move |_| self.layer(layer, walk, input, output, part));
             }
         });
+    }
+
+    /// All blocks of filters at once, or some on each thread: one image has one row of results.
+    fn matrix_product(&self, step: &Step, layer: &Layer, walk: Walk, input: &[u8], output: &mut [u8]) {
+        let blocks = layer.all_blocks();
+        let threads = self.threads_for(step).min(blocks.len());
+        if threads == 1 || walk.columns > 1 {
+            self.layer(layer, walk, input, output, Part { rows: 0..1, blocks });
+            return;
+        }
+        let some = blocks.len().div_ceil(threads);
+        let result_bytes = self.plan.buffers[step.output.0].element_bytes;
+        rayon::scope(|scope| {
+            let mut rest = output;
+            for first in blocks.clone().step_by(some) {
+                let part = Part { rows: 0..1, blocks: first..(first + some).min(blocks.end) };
+                let filters: usize = layer.packed.blocks[part.blocks.clone()].iter().map(|b| b.filters).sum();
+                let (output, others) = rest.split_at_mut(filters * result_bytes);
+                rest = others;
+                scope.spawn(move |_| self.layer(layer, walk, input, output, part));
+            }
+        });
+    }
+
+    /// More than one where a layer is worth it.
+    fn threads_for(&self, step: &Step) -> usize {
+        if step.multiply_adds < LEAST_SHARED { 1 } else { self.threads }
+    }
+
+    fn layer(&self, layer: &Layer, walk: Walk, input: &[u8], output: &mut [u8], part: Part) {
+        with_lanes!(self.instructions, |lanes| layer::run(lanes, layer, walk, input, output, part));
     }
 
     fn group_step(&self, step: &Step, scratch: &mut Scratch) -> Result<(), EngineError> {
@@ -209,8 +241,7 @@ impl Group<'_> {
                     output_column_step: scratch.arena.step(output) / result,
                 };
                 let (from, to) = pair(scratch, input, output, 0);
-                let blocks = 0..layer.packed.blocks.len();
-                layer_run(self.instructions, layer, walk, from, to, 0..1, blocks);
+                self.matrix_product(step, layer, walk, from, to);
                 Ok(())
             }
             Work::Interpreted(interpreted) => self.interpreted(step, interpreted, scratch),
@@ -249,18 +280,6 @@ impl Group<'_> {
         }
         Ok(())
     }
-}
-
-fn layer_run(
-    instructions: Instructions,
-    layer: &Layer,
-    walk: Walk,
-    input: &[u8],
-    output: &mut [u8],
-    rows: Range<usize>,
-    blocks: Range<usize>,
-) {
-    with_lanes!(instructions, |lanes| layer::run(lanes, layer, walk, input, output, rows, blocks));
 }
 
 /// What a step reads and what it writes.

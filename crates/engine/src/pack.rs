@@ -81,7 +81,7 @@ pub(crate) struct Packed {
 /// Packs the weights of a layer.
 ///
 /// `filters` are those of each group, `input_step` the distance of a group's first input element from
-/// that of the group before, and `weight(filter, element)` the weight of an output channel for the
+/// that of the group before, and `most_vectors` what a block may have, and `weight(filter, element)` the weight of an output channel for the
 /// element of that number, counted through the runs.
 pub(crate) fn pack<S: Lanes>(
     groups: usize,

@@ -7,8 +7,9 @@ use crate::Kernel;
 use crate::kernel::with_lanes;
 use crate::lanes::{Lanes, MOST_LANES};
 
-/// Sums that are on their way at once: enough for the latency of a dot product, few enough for registers.
-const SUMS: usize = 14;
+/// Sums that are on their way at once: enough for the latency of a dot product, and with their weights few enough for
+/// sixteen registers.
+const SUMS: usize = 6;
 
 /// Multiplications and additions that a kernel's dot products do in a second on one thread, with all operands
 /// in registers. None where the processor lacks the instructions.
@@ -35,11 +36,17 @@ fn measure<S: Lanes>(lanes: S, duration: Duration) -> f64 {
 
 #[inline(always)]
 fn rounds<S: Lanes>(lanes: S, rounds: usize) {
-    let weights = lanes.weights(&black_box([1; 4 * MOST_LANES]));
-    let x = black_box([1, 0, 1, 0]);
+    // Others for each sum, and another operand in each round, or products would be computed once only.
+    let packed: [[u8; 4 * MOST_LANES]; SUMS] =
+        std::array::from_fn(|sum| black_box([sum as u8; 4 * MOST_LANES]));
+    let mut weights = [lanes.weights(&packed[0]); SUMS];
+    for (weights, packed) in weights.iter_mut().zip(&packed) {
+        *weights = lanes.weights(packed);
+    }
     let mut sums = [lanes.splat(0); SUMS];
-    for _ in 0..rounds {
-        for sum in &mut sums {
+    for round in 0..rounds {
+        let x = ((round & 0x7f) as u32 * 0x0001_0001).to_ne_bytes();
+        for (sum, &weights) in sums.iter_mut().zip(&weights) {
             *sum = lanes.dot(*sum, x, weights);
         }
     }

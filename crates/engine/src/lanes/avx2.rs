@@ -36,6 +36,7 @@ unsafe fn with_instructions<R>(work: impl FnOnce() -> R) -> R {
 // or written through a pointer is a slice that was cut to its length, without demands on alignment.
 impl Lanes for Avx2 {
     const LANES: usize = LANES;
+    const REGISTERS: usize = 16;
     const GROUP: usize = 2;
     type Vector = __m256i;
     type Weights = __m256i;

@@ -38,6 +38,7 @@ unsafe fn with_instructions<R>(work: impl FnOnce() -> R) -> R {
 // or written through a pointer is a slice that was cut to its length, without demands on alignment.
 impl Lanes for Avx512Vnni {
     const LANES: usize = LANES;
+    const REGISTERS: usize = 32;
     const GROUP: usize = 4;
     type Vector = __m512i;
     type Weights = __m512i;

@@ -33,6 +33,8 @@ pub(crate) const GROUP_BYTES: usize = 4;
 pub(crate) trait Lanes: Copy + Send + Sync {
     /// Elements of a vector.
     const LANES: usize;
+    /// Registers for vectors: what a tile may fill.
+    const REGISTERS: usize;
     /// Elements of the input that a [`Lanes::dot`] takes: four of u8, or two widened to i16.
     const GROUP: usize;
     /// `LANES` elements of i32.

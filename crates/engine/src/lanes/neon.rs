@@ -36,6 +36,7 @@ unsafe fn with_instructions<R>(work: impl FnOnce() -> R) -> R {
 // or written through a pointer is a slice that was cut to its length, without demands on alignment.
 impl Lanes for Neon {
     const LANES: usize = LANES;
+    const REGISTERS: usize = 32;
     const GROUP: usize = 2;
     type Vector = int32x4_t;
     type Weights = int16x8_t;

@@ -17,6 +17,7 @@ macro_rules! portable {
     ($name:ident, $group:literal, |$sum:ident, $x:ident, $weights:ident| $dot:expr) => {
         impl Lanes for $name {
             const LANES: usize = LANES;
+            const REGISTERS: usize = 16;
             const GROUP: usize = $group;
             type Vector = [i32; LANES];
             type Weights = [[u8; GROUP_BYTES]; LANES];

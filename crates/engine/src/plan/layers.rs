@@ -10,7 +10,7 @@ use crate::lanes::{Lanes, MOST_LANES, element_bytes};
 use crate::pack::{Run, pack};
 use crate::rescale::Rescale;
 use crate::steps::depthwise::Depthwise;
-use crate::steps::layer::{Layer, Walk};
+use crate::steps::layer::{Layer, Walk, most_vectors};
 use crate::steps::simple::Border;
 
 impl<S: Lanes> Builder<'_, S> {
@@ -144,10 +144,11 @@ impl<S: Lanes> Builder<'_, S> {
                 }
             }
             let cells = kernel_rows * kernel_columns;
-            let packed = pack::<S>(groups, filters / groups, depth, &runs, 4, |filter, element| {
-                let (cell, channel) = (element / depth, element % depth);
-                weights[(filter * depth + channel) * cells + cell]
-            });
+            let packed =
+                pack::<S>(groups, filters / groups, depth, &runs, most_vectors::<S>(), |filter, element| {
+                    let (cell, channel) = (element / depth, element % depth);
+                    weights[(filter * depth + channel) * cells + cell]
+                });
             let layer = Layer { runs, packed, bias: padded(tail.bias), rescale, pooled: pool.is_some() };
             Work::Convolution { layer, walk }
         };

@@ -26,6 +26,11 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
+    /// Every block of filters.
+    pub(crate) fn all_blocks(&self) -> Range<usize> {
+        0..self.packed.blocks.len()
+    }
+
     /// Heap bytes of weights and constants.
     pub(crate) fn bytes(&self) -> usize {
         let rescale = self.rescale.as_ref().map_or(0, Rescale::bytes);
@@ -55,21 +60,31 @@ impl Walk {
     }
 }
 
-/// Computes some rows of results of some blocks.
+/// What of a layer is to be computed.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// Rows of results, after pooling.
+    pub(crate) rows: Range<usize>,
+    /// Of filters.
+    pub(crate) blocks: Range<usize>,
+}
+
+/// Computes a part of a layer.
 ///
 /// `input` begins at the first element of the first window, and is readable a cache line
-/// beyond the last one; `output` begins at the first result of row `rows.start`.
+/// beyond the last one; `output` begins at the first result of the part's first row, and of its first block.
 pub(crate) fn run<S: Lanes>(
     lanes: S,
     layer: &Layer,
     walk: Walk,
     input: &[u8],
     output: &mut [u8],
-    rows: Range<usize>,
-    blocks: Range<usize>,
+    part: Part,
 ) {
+    let Part { rows, blocks } = part;
+    let first_filter = layer.packed.blocks.get(blocks.start).map_or(0, |block| block.filter);
     for block in &layer.packed.blocks[blocks] {
-        let tile = Tile { lanes, layer, walk, block, input };
+        let tile = Tile { lanes, layer, walk, block, input, first_filter };
         match (layer.pooled, block.vectors) {
             (false, 1) => tile.single_rows::<1>(&rows, output),
             (false, 2) => tile.single_rows::<2>(&rows, output),
@@ -81,14 +96,21 @@ pub(crate) fn run<S: Lanes>(
     }
 }
 
-/// The most pixels of a tile, for its vectors of filters: sums, weights and a broadcast fit the
-/// registers (32 of AVX-512), and the pixels' addresses those of the integer unit.
-const fn most_pixels(vectors: usize) -> usize {
-    match vectors {
-        1 => 12,
-        2 => 12,
-        _ => 6,
+/// The most pixels of a tile, for its vectors of filters: sums, weights, a broadcast and a product fit the
+/// registers, and the pixels' addresses those of the integer unit.
+const fn most_pixels<S: Lanes>(vectors: usize) -> usize {
+    match (S::REGISTERS, vectors) {
+        (32.., 1 | 2) => 12,
+        (32.., _) => 6,
+        (_, 1) => 8,
+        (_, 2) => 4,
+        _ => 2,
     }
+}
+
+/// The most vectors of filters of a tile that is at least four pixels wide.
+pub(crate) const fn most_vectors<S: Lanes>() -> usize {
+    if S::REGISTERS >= 32 { 4 } else { 2 }
 }
 
 struct Tile<'a, S> {
@@ -97,17 +119,19 @@ struct Tile<'a, S> {
     walk: Walk,
     block: &'a Block,
     input: &'a [u8],
+    /// That whose results come first in the output.
+    first_filter: usize,
 }
 
 impl<S: Lanes> Tile<'_, S> {
     fn single_rows<const V: usize>(&self, rows: &Range<usize>, output: &mut [u8]) {
         for row in rows.clone() {
             let output = &mut output[(row - rows.start) * self.walk.output_row_step * self.result_bytes()..];
-            for (column, pixels) in tiles(self.walk.columns, most_pixels(V)) {
+            for (column, pixels) in tiles(self.walk.columns, most_pixels::<S>(V)) {
                 macro_rules! of {
                     ($($pixels:literal)*) => {
                         match pixels {
-                            $($pixels if $pixels <= most_pixels(V) => {
+                            $($pixels if $pixels <= most_pixels::<S>(V) => {
                                 self.lanes.vectorize(
                                     #[inline(always)]
                                     || {
@@ -128,11 +152,11 @@ impl<S: Lanes> Tile<'_, S> {
     fn row_pairs<const V: usize>(&self, rows: &Range<usize>, output: &mut [u8]) {
         for row in rows.clone() {
             let output = &mut output[(row - rows.start) * self.walk.output_row_step * self.result_bytes()..];
-            for (pair, pairs) in tiles(self.walk.columns / 2, most_pixels(V) / 2) {
+            for (pair, pairs) in tiles(self.walk.columns / 2, most_pixels::<S>(V) / 2) {
                 macro_rules! of {
                     ($($pairs:literal $pixels:literal),*) => {
                         match pairs {
-                            $($pairs if $pixels <= most_pixels(V) => {
+                            $($pairs if $pixels <= most_pixels::<S>(V) => {
                                 self.lanes.vectorize(
                                     #[inline(always)]
                                     || {
@@ -278,7 +302,7 @@ impl<S: Lanes> Tile<'_, S> {
         let lanes = self.lanes;
         let filter = self.block.filter + first;
         let width = (self.block.filters - first).min(S::LANES);
-        let mut at = column * self.walk.output_column_step + filter;
+        let mut at = column * self.walk.output_column_step + filter - self.first_filter;
         if let Some(rescale) = &self.layer.rescale {
             rescale.apply(lanes, filter, &mut results);
             for vector in results {
