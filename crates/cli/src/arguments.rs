@@ -1,10 +1,14 @@
 //! What can be typed.
 
+mod time;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use onnx2int_graph::Stage;
 use onnx2int_transforms::passes::{EncodeWeights, Encoding};
+
+pub(crate) use time::Time;
 
 /// From a float CNN to an ONNX graph that holds integers and nothing else.
 #[derive(Debug, Parser)]
@@ -537,34 +541,6 @@ pub(crate) struct Inspect {
     /// Print how the engine runs the model instead: its steps, their work and memory (stage scale_out)
     #[arg(long, conflicts_with = "full")]
     pub(crate) plan: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct Time {
-    /// The model to run
-    #[arg(long, value_name = "FILE")]
-    pub(crate) model: PathBuf,
-    /// What runs the model [default: the engine for one of integers only, tract for others]
-    #[arg(long, value_name = "RUNTIME", value_parser = runtime_names())]
-    pub(crate) runtime: Option<String>,
-    /// The engine's instructions [default: the fastest of this processor]
-    #[arg(long, value_name = "KERNEL", value_parser = kernel_names())]
-    pub(crate) kernel: Option<String>,
-    /// Images of a run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) batch: u16,
-    /// Go on for so long; at least three runs are measured
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
-    pub(crate) seconds: f64,
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
-}
-
-fn kernel_names() -> clap::builder::PossibleValuesParser {
-    onnx2int_runtimes::Kernel::ALL.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().into()
 }
 
 #[derive(Args, Debug)]

@@ -21,14 +21,18 @@ pub(crate) struct Conditions {
     /// How many threads of others wanted to run before anything here did, over a minute; none where the system does
     /// not tell.
     pub load_before: Option<f64>,
-    /// Of each side.
-    pub threads: u16,
+    /// Of each side, where that is one number.
+    pub threads: Option<u16>,
     /// The commit, as git describes it.
     pub onnx2int: String,
-    pub pytorch: String,
+    /// What ours is compared with, and its version.
+    pub other: String,
 }
 
 const UNKNOWN: &str = "unknown";
+
+/// The most threads of a side where several numbers are measured.
+const BENCH_THREADS: u16 = 2;
 
 /// Whether others leave too few cores to compare on. PyTorch's threads (OpenMP's) wait for each other without leaving
 /// their cores, so that it loses far more than we to whatever else runs.
@@ -48,7 +52,7 @@ pub(crate) fn load() -> Option<f64> {
 
 impl Conditions {
     /// Those of this moment.
-    pub(crate) fn new(bench: &Bench<'_>, options: &Options, pytorch: String) -> Self {
+    pub(crate) fn new(bench: &Bench<'_>, options: &Options, other: String) -> Self {
         let processor = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| model_name(&text));
         let load_before = bench.load_before;
         Self {
@@ -57,28 +61,30 @@ impl Conditions {
             processor: processor.unwrap_or_else(|| UNKNOWN.to_owned()),
             cores: cores(),
             load_before,
-            threads: options.threads,
+            threads: options.train.then_some(options.threads),
             onnx2int: describe_commit(bench.root).unwrap_or_else(|| UNKNOWN.to_owned()),
-            pytorch,
+            other,
         }
     }
 
     /// In one line, for the report.
     pub(crate) fn line(&self) -> String {
-        let Self { command: _, timestamp, processor, cores, load_before, threads, onnx2int, pytorch } = self;
+        let Self { command: _, timestamp, processor, cores, load_before, threads, onnx2int, other } = self;
         let plural =
             |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         let load = match load_before {
-            Some(load) if is_busy(*load, *cores, *threads) => {
+            Some(load) if is_busy(*load, *cores, threads.unwrap_or(BENCH_THREADS)) => {
                 format!(", **busy with other work** (load {load} before)")
             }
             Some(load) => format!(" (load {load} before)"),
             None => String::new(),
         };
         format!(
-            "{processor}, {}{load}; each side on {}; onnx2int {onnx2int}, PyTorch {pytorch}; {timestamp}",
+            "{processor}, {}{load}{}; onnx2int {onnx2int}, {other}; {timestamp}",
             plural(*cores, "core"),
-            plural(usize::from(*threads), "thread")
+            threads.map_or_else(String::new, |threads| {
+                format!("; each side on {}", plural(usize::from(threads), "thread"))
+            })
         )
     }
 }
@@ -113,9 +119,9 @@ mod tests {
                 processor: text("A"),
                 cores: 1,
                 load_before,
-                threads: 1,
+                threads: Some(1),
                 onnx2int: text("c1"),
-                pytorch: text("9"),
+                other: text("PyTorch 9"),
             }
             .line()
         };

@@ -1,23 +1,26 @@
 //! `cargo xtask bench`: our speed against that of others, side by side in one run.
 //!
 //! ```text
+//! inference: images a second in every runtime, by turns ──> bench.json, bench.md
+//!
+//! --train
 //! steps: rounds of timed steps, ours and PyTorch's by turns      ─┐
 //! accuracy: whole trainings for each seed, ours and PyTorch's by turns ─┴─> bench-train.json, bench-train.md (report)
 //! ```
 //!
-//! Nothing here passes or fails by its speed: a benchmark measures, and whoever reads it judges. `--train` is the
-//! only thing to measure so far.
+//! Nothing here passes or fails by its speed: a benchmark measures, and whoever reads it judges.
 
 mod accuracy;
 mod child;
 mod conditions;
+mod inference;
 mod report;
 mod statistics;
 mod steps;
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgGroup, Args, value_parser};
+use clap::{Args, value_parser};
 
 use crate::console::{complain, say};
 use crate::process::Interrupt;
@@ -29,27 +32,32 @@ use report::{Measured, Report};
 /// The results, without their extensions.
 const REPORT: &str = "reports/bench-train";
 
+/// Those of inference.
+const INFERENCE_REPORT: &str = "reports/bench";
+
 /// What is measured.
 #[derive(Args, Clone, Debug)]
-#[command(group = ArgGroup::new("measured").required(true).args(["train"]))]
 pub(crate) struct Options {
-    /// Training, against PyTorch (its first use installs PyTorch, some gigabytes, into an environment of its own)
+    /// Training instead of inference, against PyTorch (its first use installs PyTorch, some gigabytes, into an environment of its own)
     #[arg(long)]
     pub train: bool,
     /// How often each side is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..=1000))]
     pub rounds: u16,
     /// Training steps of each side in a round; the first 10 are left out
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u32).range(11..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 60, requires = "train", value_parser = value_parser!(u32).range(11..=100_000))]
     pub steps: u32,
-    /// Threads of each side
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u16).range(1..=1024))]
+    /// Threads of each side in training
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "train", value_parser = value_parser!(u16).range(1..=1024))]
     pub threads: u16,
     /// Also measure our training with burn's stock kernels
-    #[arg(long)]
+    #[arg(long, requires = "train")]
     pub stock: bool,
+    /// How long each side is measured in each setting and round, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, conflicts_with = "train")]
+    pub seconds: f64,
     /// Instead, whole trainings: ours by its default recipe, PyTorch's by that of its MNIST example
-    #[arg(long, conflicts_with_all = ["rounds", "steps", "stock"])]
+    #[arg(long, requires = "train", conflicts_with_all = ["rounds", "steps", "stock"])]
     pub to_accuracy: bool,
     /// Trainings of each side, with the seeds from 1 on
     #[arg(long, value_name = "N", default_value_t = 3, requires = "to_accuracy", value_parser = value_parser!(u16).range(1..=100))]
@@ -59,7 +67,10 @@ pub(crate) struct Options {
 impl Options {
     /// The command line that asks for these.
     fn command(&self) -> String {
-        let Self { train: _, rounds, steps, threads, stock, to_accuracy, seeds } = self;
+        let Self { train, rounds, steps, threads, stock, seconds, to_accuracy, seeds } = self;
+        if !train {
+            return format!("cargo xtask bench --rounds {rounds} --seconds {seconds}");
+        }
         match to_accuracy {
             true => format!("cargo xtask bench --train --to-accuracy --seeds {seeds} --threads {threads}"),
             false => {
@@ -77,11 +88,14 @@ pub(crate) fn run(root: &Path, options: &Options, interrupt: &Interrupt) -> anyh
     // Before a build, which is a load of our own.
     let load_before = conditions::load();
     let tool = cargo::build(root, interrupt)?;
-    let python = python::with_pytorch(root, interrupt)?;
+    let python = match options.train {
+        true => python::with_pytorch(root, interrupt)?,
+        false => python::python(root, interrupt)?,
+    };
     let is_busy = |&load: &f64| conditions::is_busy(load, conditions::cores(), options.threads);
     if let Some(load) = load_before.filter(is_busy) {
         complain(format_args!(
-            "note: the machine is busy (load {load}); the figures will not be fair to PyTorch"
+            "note: the machine is busy (load {load}); the figures will not be fair to others"
         ));
     }
     Bench { root, tool, python, threads: options.threads, load_before, interrupt }.measure(options)
@@ -100,19 +114,32 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Measures; what the report holds of the other kind of measurement stays in it.
     fn measure(&self, options: &Options) -> anyhow::Result<()> {
+        if !options.train {
+            return self.measure_inference(options);
+        }
         let mut report = Report::read(&self.root.join(format!("{REPORT}.json")));
         if options.to_accuracy {
             let (result, pytorch) = accuracy::measure(self, options.seeds)?;
-            let conditions = Conditions::new(self, options, pytorch);
+            let conditions = Conditions::new(self, options, format!("PyTorch {pytorch}"));
             report.to_accuracy = Some(Measured { conditions, result });
         } else {
             let (result, pytorch) = steps::measure(self, options)?;
-            let conditions = Conditions::new(self, options, pytorch);
+            let conditions = Conditions::new(self, options, format!("PyTorch {pytorch}"));
             report.steps = Some(Measured { conditions, result });
         }
         report.write(self.root, REPORT)?;
         say(format_args!("\n{}", report.summary(options.to_accuracy)));
         say(format_args!("{REPORT}.md has the machine, the versions and the commands."));
+        Ok(())
+    }
+
+    fn measure_inference(&self, options: &Options) -> anyhow::Result<()> {
+        let (result, onnx_runtime) = inference::measure(self, options)?;
+        let conditions = Conditions::new(self, options, format!("ONNX Runtime {onnx_runtime}"));
+        let report = inference::Report::new(conditions, result);
+        report.write(self.root, INFERENCE_REPORT)?;
+        say(format_args!("\n{}", report.table()));
+        say(format_args!("{INFERENCE_REPORT}.md has the machine, the versions and the commands."));
         Ok(())
     }
 }
@@ -135,14 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn what_to_measure_must_be_said() {
-        assert!(parse("bench").unwrap_err().contains("--train"), "{:?}", parse("bench"));
-        assert!(parse("bench --train").is_ok());
+    fn inference_is_measured_unless_training_is_asked_for() {
+        assert!(!parse("bench").unwrap().train);
+        assert!(parse("bench --train").unwrap().train);
+        assert!(parse("bench --train --seconds 2").is_err() && parse("bench --stock").is_err());
     }
 
     #[test]
     fn the_command_of_a_report_asks_for_the_same() {
         for (line, command) in [
+            ("bench", "cargo xtask bench --rounds 5 --seconds 1"),
             ("bench --train", "cargo xtask bench --train --rounds 5 --steps 60 --threads 2"),
             ("bench --train --stock", "cargo xtask bench --train --rounds 5 --steps 60 --threads 2 --stock"),
             ("bench --train --to-accuracy", "cargo xtask bench --train --to-accuracy --seeds 3 --threads 2"),

@@ -11,7 +11,7 @@ use super::conditions::Conditions;
 use super::steps::Steps;
 use crate::atomic_file;
 
-const SCHEMA: &str = "onnx2int-bench-train/1";
+const SCHEMA: &str = "onnx2int-bench-train/2";
 
 /// The last measurement of each kind.
 #[derive(Debug, Deserialize, Serialize)]
