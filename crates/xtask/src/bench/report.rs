@@ -182,7 +182,7 @@ mod tests {
         let conditions = |command: &str| {
             json!({
                 "command": command, "timestamp": "2026-01-02T03:04:05Z", "processor": "A Processor", "cores": 2, "load_before": null,
-                "threads": 1, "onnx2int": "v1-2-g3", "pytorch": "9.9.9",
+                "threads": 1, "onnx2int": "v1-2-g3", "other": "PyTorch 9.9.9",
             })
         };
         let spread = |median: f64| json!({ "median": median, "min": median / 2.0, "max": 2.0 * median });
