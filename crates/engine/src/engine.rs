@@ -5,7 +5,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
-use onnx2int_graph::{DType, Graph, Stage, Tensor, Verified, verify_stage};
+use onnx2int_graph::{DType, Graph, GraphEditor, Stage, Tensor, Verified, verify_stage};
 use onnx2int_interpreter::check_inputs;
 use rayon::prelude::*;
 
@@ -28,7 +28,8 @@ pub struct Options {
 
 /// A graph of stage scale_out, ready to run from any number of threads at once.
 pub struct Engine {
-    graph: Graph,
+    /// The graph's name and inputs, and nothing else of it.
+    signature: Graph,
     plan: Plan,
     kernel: Kernel,
     /// None: the caller's thread does all.
@@ -72,7 +73,7 @@ impl Engine {
             1 => None,
             _ => Some(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?),
         };
-        Ok(Self { graph: graph.clone(), plan, kernel, pool, idle: Mutex::default() })
+        Ok(Self { signature: signature(graph), plan, kernel, pool, idle: Mutex::default() })
     }
 
     /// The instructions in use.
@@ -100,7 +101,7 @@ impl Engine {
     /// # Errors
     /// Inputs that are not of the declared types and of one batch.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
-        check_inputs(&self.graph, inputs).map_err(|source| EngineError::Inputs(Box::new(source)))?;
+        check_inputs(&self.signature, inputs).map_err(|source| EngineError::Inputs(Box::new(source)))?;
         let images = inputs.first().map_or(0, |tensor| tensor.shape()[0]);
         let bytes: Vec<Cow<'_, [u8]>> = inputs.iter().map(native_bytes).collect();
         let sizes: Vec<usize> =
@@ -130,10 +131,10 @@ impl Engine {
         logits: &mut [i32],
     ) -> Result<(), EngineError> {
         let ([input], [(output, _)]) = (&self.plan.inputs[..], &self.plan.outputs[..]) else {
-            return Err(EngineError::NotImagesToLogits { graph: self.graph.name().to_owned() });
+            return Err(EngineError::NotImagesToLogits { graph: self.signature.name().to_owned() });
         };
         if (input.dtype, output.dtype) != (DType::U8, DType::I32) {
-            return Err(EngineError::NotImagesToLogits { graph: self.graph.name().to_owned() });
+            return Err(EngineError::NotImagesToLogits { graph: self.signature.name().to_owned() });
         }
         let count = images.len() / input.elements().max(1);
         let check = |what: &str, found: usize, each: usize| {
@@ -186,7 +187,9 @@ impl Engine {
             }
             (None, Some(pool)) if images > 1 => {
                 let threads = pool.current_num_threads();
-                let group = self.group(images.div_ceil(threads));
+                // As many groups for each thread, all of one size.
+                let each = images.div_ceil(threads).div_ceil(GROUP);
+                let group = self.group(images.div_ceil(threads * each));
                 let parts = parts(outputs, &output_sizes, images, group);
                 pool.install(|| {
                     parts.into_par_iter().try_for_each_init(
@@ -216,6 +219,17 @@ impl Engine {
         let memory = fits.map(|position| idle.swap_remove(position));
         Borrowed { idle: &self.idle, memory: memory.unwrap_or_else(|| self.scratch(group)) }
     }
+}
+
+/// A graph of the same inputs without nodes, so that the tensors of the whole one need not be kept.
+fn signature(graph: &Graph) -> Graph {
+    let mut editor = GraphEditor::new(graph.name());
+    for &input in graph.inputs() {
+        let value = graph.value(input);
+        let added = editor.add_input(&value.name, value.ty.clone());
+        added.unwrap_or_else(|error| unreachable!("names are unique in a verified graph: {error}"));
+    }
+    editor.finish().unwrap_or_else(|error| unreachable!("inputs alone are a graph: {error}"))
 }
 
 /// Memory that goes back to the engine.
