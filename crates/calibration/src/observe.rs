@@ -5,6 +5,7 @@
 //! gathered in their order, so that the number of threads changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::sync_channel;
 
 use onnx2int_dataset::{ImageSource, Normalization};
 use onnx2int_graph::{Tensor, ValueId, Verified};
@@ -113,22 +114,36 @@ impl Scanner<'_> {
             }
             Ok(seen)
         };
+        let batches: Vec<&[usize]> = indices.chunks(BATCH).collect();
+        let threads = threads.clamp(1, batches.len().max(1));
         let mut whole = fresh();
-        for round in indices.chunks(BATCH * threads.max(1)) {
-            let parts: Vec<Result<Vec<A>, CalibrationError>> = std::thread::scope(|scope| {
-                let workers: Vec<_> = round.chunks(BATCH).map(|batch| scope.spawn(|| part(batch))).collect();
-                let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
-                    worker.join().expect("a worker reports failures as errors")
-                };
-                workers.into_iter().map(join).collect()
-            });
-            for part in parts {
+        std::thread::scope(|scope| {
+            // Each thread takes every `threads`-th batch, and waits until its last part is taken:
+            // what waits to be merged does not grow with the number of images.
+            let parts: Vec<_> = (0..threads)
+                .map(|first| {
+                    let (sender, receiver) = sync_channel(1);
+                    let batches = batches.iter().skip(first).step_by(threads);
+                    let part = &part;
+                    scope.spawn(move || {
+                        for batch in batches {
+                            // Nobody listens any more once another batch has failed.
+                            if sender.send(part(batch)).is_err() {
+                                return;
+                            }
+                        }
+                    });
+                    receiver
+                })
+                .collect();
+            for position in 0..batches.len() {
+                let part = parts[position % threads].recv().expect("a worker reports failures as errors");
                 for (whole, part) in whole.iter_mut().zip(part?) {
                     merge(whole, part);
                 }
             }
-        }
-        Ok(whole)
+            Ok(whole)
+        })
     }
 
     /// The network's input for some of the images.

@@ -2,6 +2,9 @@
 //!
 //! Field numbers are those of `onnx/onnx.proto` of ONNX 1.23 (IR version 13). What is not declared
 //! here, documentation strings for example, is skipped when a file is read.
+//!
+//! Repeated numbers are packed where that schema says so and nowhere else: both forms are read, as
+//! protobuf demands, but not every runtime's reader does so (rten's refuses packed `ints`).
 
 use prost::{Enumeration, Message, Oneof};
 
@@ -108,9 +111,9 @@ pub(crate) struct AttributeProto {
     pub(crate) s: Vec<u8>,
     #[prost(message, optional, tag = "5")]
     pub(crate) t: Option<TensorProto>,
-    #[prost(float, repeated, tag = "7")]
+    #[prost(float, repeated, packed = "false", tag = "7")]
     pub(crate) floats: Vec<f32>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(enumeration = "attribute_proto::AttributeType", tag = "20")]
     pub(crate) r#type: i32,
@@ -167,7 +170,7 @@ pub(crate) mod attribute_proto {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub(crate) dims: Vec<i64>,
     #[prost(enumeration = "tensor_proto::DataType", tag = "2")]
     pub(crate) data_type: i32,
@@ -295,5 +298,21 @@ pub(crate) mod tensor_shape_proto {
             #[prost(string, tag = "2")]
             DimParam(String),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_packed_where_the_schema_says_so() {
+        // A tag is the field's number times 8 plus 0 for a varint, 5 for 32 bits, 2 for packed.
+        let ints = AttributeProto { ints: vec![1, 2], ..AttributeProto::default() };
+        assert_eq!(ints.encode_to_vec(), [0x40, 1, 0x40, 2]);
+        let floats = AttributeProto { floats: vec![0.0], ..AttributeProto::default() };
+        assert_eq!(floats.encode_to_vec(), [0x3d, 0, 0, 0, 0]);
+        let tensor = TensorProto { dims: vec![3, 4], int64_data: vec![5], ..TensorProto::default() };
+        assert_eq!(tensor.encode_to_vec(), [0x08, 3, 0x08, 4, 0x3a, 1, 5]);
     }
 }
