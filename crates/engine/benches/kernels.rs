@@ -108,15 +108,17 @@ fn dense(bencher: Bencher<'_, '_>, kernel: Kernel) {
     bench(bencher, kernel, &text, &[images, depth], images * depth * filters);
 }
 
-/// Two branches, each with its multiplier, clipped and divided: a rescale without a layer in front of it.
+/// Two branches, each with its multiplier, clipped and divided: what is behind a layer, without the layer.
+/// One of a multiplication for each byte is in front, as a graph of integers has to have a layer.
 #[divan::bench(args = kernels())]
 fn rescale(bencher: Bencher<'_, '_>, kernel: Kernel) {
     const REPEATS: usize = 16;
     let (channels, side) = (64, 14);
     let shape = format!("[N,{channels},{side},{side}]");
-    let mut text = format!("in %x: u8{shape}\n");
-    let mut from = "x".to_owned();
-    for layer in 0..REPEATS {
+    let first = Convolutions { repeats: 1, channels, filters: channels, groups: channels, window: 1, side };
+    let mut text = first.text().replace("out %byte0", "");
+    let mut from = "byte0".to_owned();
+    for layer in 1..=REPEATS {
         text += &format!(
             "%a{layer}: i32{shape} = Cast(%{from}) to=i32\n\
              %b{layer}: i32{shape} = Cast(%x) to=i32\n\
