@@ -73,13 +73,13 @@ impl Convolutions {
 
 #[divan::bench(args = kernels())]
 fn convolution_3x3(bencher: Bencher<'_, '_>, kernel: Kernel) {
-    let shape = Convolutions { repeats: 4, channels: 64, filters: 64, groups: 1, window: 3, side: 14 };
+    let shape = Convolutions { repeats: 16, channels: 64, filters: 64, groups: 1, window: 3, side: 14 };
     shape.bench(bencher, kernel);
 }
 
 #[divan::bench(args = kernels())]
 fn convolution_1x1(bencher: Bencher<'_, '_>, kernel: Kernel) {
-    let shape = Convolutions { repeats: 8, channels: 128, filters: 128, groups: 1, window: 1, side: 14 };
+    let shape = Convolutions { repeats: 32, channels: 128, filters: 128, groups: 1, window: 1, side: 14 };
     shape.bench(bencher, kernel);
 }
 
