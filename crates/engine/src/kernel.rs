@@ -5,7 +5,7 @@ use std::fmt;
 #[cfg(target_arch = "aarch64")]
 use crate::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
-use crate::lanes::{Avx2, Avx512Vnni};
+use crate::lanes::{Avx2, Avx512Vnni, AvxVnni};
 use crate::lanes::{Portable, PortablePairs};
 
 /// A set of instructions that the engine's kernels are compiled for. All give the same bits.
@@ -14,6 +14,8 @@ use crate::lanes::{Portable, PortablePairs};
 pub enum Kernel {
     /// AVX-512 with VNNI: four products of bytes in each of sixteen lanes at once.
     Avx512Vnni,
+    /// AVX-VNNI: four products of bytes in each of eight lanes.
+    AvxVnni,
     /// AVX2: pairs of products of 16 bits in eight lanes.
     Avx2,
     /// NEON of 64-bit ARM: products of 16 bits in four lanes.
@@ -26,13 +28,14 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, the fastest first.
-    pub const ALL: [Self; 5] =
-        [Self::Avx512Vnni, Self::Avx2, Self::Neon, Self::Portable, Self::PortablePairs];
+    pub const ALL: [Self; 6] =
+        [Self::Avx512Vnni, Self::AvxVnni, Self::Avx2, Self::Neon, Self::Portable, Self::PortablePairs];
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Avx512Vnni => "avx512-vnni",
+            Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
             Self::Neon => "neon",
             Self::Portable => "portable",
@@ -60,9 +63,11 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Avx512Vnni::detect().map(Instructions::Avx512Vnni),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => AvxVnni::detect().map(Instructions::AvxVnni),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => Avx2::detect().map(Instructions::Avx2),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx512Vnni | Self::Avx2 => None,
+            Self::Avx512Vnni | Self::AvxVnni | Self::Avx2 => None,
             #[cfg(target_arch = "aarch64")]
             Self::Neon => Neon::detect().map(Instructions::Neon),
             #[cfg(not(target_arch = "aarch64"))]
@@ -85,6 +90,8 @@ pub(crate) enum Instructions {
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
     #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
+    #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
@@ -98,6 +105,8 @@ macro_rules! with_lanes {
         match $instructions {
             #[cfg(target_arch = "x86_64")]
             $crate::kernel::Instructions::Avx512Vnni($lanes) => $work,
+            #[cfg(target_arch = "x86_64")]
+            $crate::kernel::Instructions::AvxVnni($lanes) => $work,
             #[cfg(target_arch = "x86_64")]
             $crate::kernel::Instructions::Avx2($lanes) => $work,
             #[cfg(target_arch = "aarch64")]

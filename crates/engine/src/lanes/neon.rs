@@ -4,9 +4,9 @@
 
 use std::arch::aarch64::{
     int16x8_t, int32x4_t, vaddq_s32, vcombine_u16, vcreate_u8, vdupq_n_s32, vget_lane_u32, vget_low_s16,
-    vget_low_u16, vmaxq_s32, vminq_s32, vmlaq_s32, vmovl_u8, vmovl_u16, vmovn_u16, vmovn_u32, vmull_high_s16,
-    vmull_s16, vmulq_s32, vnegq_s32, vpaddq_s32, vreinterpret_u32_u8, vreinterpretq_s16_s32,
-    vreinterpretq_s32_u32, vreinterpretq_u32_s32, vshlq_s32, vsubq_s32,
+    vget_low_u16, vld1q_s16, vld1q_s32, vmaxq_s32, vminq_s32, vmlaq_s32, vmovl_u8, vmovl_u16, vmovn_u16,
+    vmovn_u32, vmull_high_s16, vmull_s16, vmulq_s32, vnegq_s32, vpaddq_s32, vreinterpret_u32_u8,
+    vreinterpretq_s16_s32, vreinterpretq_s32_u32, vreinterpretq_u32_s32, vshlq_s32, vst1q_s32, vsubq_s32,
 };
 
 use super::{GROUP_BYTES, Lanes};
