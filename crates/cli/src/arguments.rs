@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Time(Time),
     /// Run any model that can be read on tensors from .npy files
     Run(Run),
-    /// Gather models and scores of a run into report.json and report.md
+    /// Gather models and scores of a run into report.json, report.md and report.html
     Report(Report),
 }
 
@@ -567,6 +567,9 @@ pub(crate) struct Report {
     /// Show how the float model was trained: the file that `train` wrote beside it (.training.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) training: Option<PathBuf>,
+    /// Draw the test images of this folder, which the models were scored on, in report.html
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! model + images --score--> Score --compare (with another Score)--> Comparison
-//! Scores + graphs --Report::assemble--> Report --render--> report.json, report.md, terminal table
+//! Scores + graphs --Report::assemble--> Report --render--> report.json, report.md, report.html, terminal table
 //! ```
 //!
 //! - [`score`] runs a model on labelled images, which are read a batch at a time, and keeps every raw output; the class of an image is
@@ -41,8 +41,10 @@ pub use logits::{Logits, Margin, OutputKind};
 pub use model::{ModelInput, ScoredModel};
 pub use paired_test::{PairedTest, Verdict};
 pub use report::{
-    Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, NoteRecord, Report, ReportInputs,
-    RescaleBound, SiteRecord, StageInput, StageRow, TransformRecord,
+    Census, ChangedImage, ComparisonSummary, Confusion, ConstantSummary, DatasetSummary, Evidence,
+    GraphSummary, LayerBound, NodeSummary, NoteRecord, OverflowProof, Pixels, Report, ReportInputs,
+    RescaleBound, RuntimeBits, SameBits, ShownImage, ShownScores, SiteRecord, StageInput, StageRow,
+    TransformRecord, ValueSummary,
 };
 pub use score::{Execution, Score, logits, score};
 pub use score_file::{SCORE_SCHEMA, ScoreHeader};

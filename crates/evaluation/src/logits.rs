@@ -202,7 +202,7 @@ impl Logits {
     }
 
     /// The outputs of one image as the model gave them.
-    fn units(&self, image: usize) -> Vec<f64> {
+    pub(crate) fn units(&self, image: usize) -> Vec<f64> {
         let classes = self.classes();
         let span = image * classes..(image + 1) * classes;
         match &self.values {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use onnx2int_evaluation::{
-    EvaluationError, Logits, NoteRecord, PairedTest, Report, ReportInputs, RescaleBound, Score, ScoredModel,
-    SiteRecord, StageInput, TestAccuracy, Training, TrainingEpoch, TransformRecord, render,
+    EvaluationError, Evidence, Logits, NoteRecord, PairedTest, Report, ReportInputs, RescaleBound, Score,
+    ScoredModel, SiteRecord, StageInput, TestAccuracy, Training, TrainingEpoch, TransformRecord, render,
 };
 use onnx2int_graph::{DType, Dim, GemmAttributes, Graph, GraphEditor, Op, Tensor, TensorType};
 
@@ -126,6 +126,7 @@ fn inputs<'a>(stages: &'a [StageInput<'a>]) -> ReportInputs<'a> {
             RescaleBound { layer: "conv1".to_owned(), errors: vec![0.001, 0.25, 0.1 + 0.2] },
             RescaleBound { layer: "fc1".to_owned(), errors: vec![1e-5] },
         ],
+        evidence: Evidence::default(),
         training: Some(training()),
         parameters: pairs(&[("epochs", "5"), ("seed", "1")]),
         versions: pairs(&[("onnx2int", "0.1.0"), ("burn", "0.22.1")]),
@@ -349,7 +350,7 @@ fn json_holds_the_whole_report() {
     let report = report();
     let text = render::json(&report);
     assert_eq!(Report::from_json(&text).unwrap(), report);
-    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/2\",\n"), "{text}");
+    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/3\",\n"), "{text}");
 }
 
 #[test]

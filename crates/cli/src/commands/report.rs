@@ -1,4 +1,6 @@
-//! `onnx2int report`: what a run made, as report.json, report.md and a table.
+//! `onnx2int report`: what a run made, as report.json, report.md, report.html and a table.
+
+mod evidence;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,21 +35,27 @@ pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
         .map(|(model, score)| StageInput { score, graph: &model.graph, file_bytes: model.bytes })
         .collect();
     let transforms = records(dir)?;
-    let report = Report::assemble(ReportInputs {
+    let mut report = Report::assemble(ReportInputs {
         model: &stem,
         dataset: "MNIST test",
         stages: &stages,
         rescale_bounds: rescale_bounds(&transforms),
         transforms,
+        evidence: models.last().map(|(model, _)| evidence::of(dir, model)).unwrap_or_default(),
         training,
         parameters: parameters(dir)?,
         versions: versions(),
     })
     .with_context(|| format!("cannot report on {dir:?}"))?;
+    if let Some(data_dir) = &arguments.data_dir {
+        let test = files::load_dataset(data_dir)?.test;
+        report.draw(&test).with_context(|| format!("cannot draw the images of {data_dir:?}"))?;
+    }
     files::write(&dir.join("report.json"), render::json(&report).as_bytes())?;
     files::write(&dir.join("report.md"), render::markdown(&report).as_bytes())?;
+    files::write(&dir.join("report.html"), render::html(&report, &[]).as_bytes())?;
     console::print(render::terminal(&report))?;
-    console::note(format_args!("wrote report.json and report.md to {dir:?}"));
+    console::note(format_args!("wrote report.json, report.md and report.html to {dir:?}"));
     Ok(())
 }
 

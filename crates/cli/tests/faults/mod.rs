@@ -54,7 +54,7 @@ fn writers() -> Vec<Writer> {
             "evaluate --model models/net_scale_out.onnx --images 50 --output scores/scale_out.json",
             &["scores/scale_out.logits.bin", "scores/scale_out.json"],
         ),
-        Writer::new("report --dir .", &["report.json", "report.md"]),
+        Writer::new("report --dir .", &["report.json", "report.md", "report.html"]),
     ]
 }
 

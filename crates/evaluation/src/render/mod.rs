@@ -1,6 +1,7 @@
 //! What a [`crate::Report`] looks like, one file a form. Each reads the report and nothing else.
 
 mod curve;
+mod html;
 mod json;
 mod markdown;
 mod numbers;
@@ -8,6 +9,7 @@ mod table;
 mod terminal;
 mod training;
 
+pub use html::{Section, html};
 pub use json::json;
 pub use markdown::markdown;
 pub use terminal::terminal;

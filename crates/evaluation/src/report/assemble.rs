@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use onnx2int_graph::{Graph, Stage};
 
 use super::{
-    Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, Report, RescaleBound, StageRow,
-    TransformRecord,
+    Census, ChangedImage, ComparisonSummary, Confusion, DatasetSummary, Evidence, GraphSummary, Report,
+    RescaleBound, StageRow, TransformRecord, shown,
 };
 use crate::{EvaluationError, Score, Training, compare};
 
@@ -34,6 +34,8 @@ pub struct ReportInputs<'a> {
     pub transforms: Vec<TransformRecord>,
     /// How far each rescale can be off.
     pub rescale_bounds: Vec<RescaleBound>,
+    /// What was proven and measured of the last model by other commands.
+    pub evidence: Evidence,
     /// How the float model was trained, where that is known.
     pub training: Option<Training>,
     /// The parameters that the models were made with.
@@ -78,15 +80,18 @@ impl Report {
             stages.push(row);
             previous = Some(score);
         }
+        let scores: Vec<&Score> = inputs.stages.iter().map(|input| input.score).collect();
         Ok(Self {
             schema: Self::SCHEMA.to_owned(),
             model: inputs.model.to_owned(),
             dataset: dataset(inputs.dataset, first),
             confusions: confusions(inputs.stages),
             stages,
+            shown_images: shown::shown_images(&scores, &changed_images),
             changed_images,
             transforms: inputs.transforms,
             rescale_bounds: inputs.rescale_bounds,
+            evidence: inputs.evidence,
             training: inputs.training,
             parameters: inputs.parameters,
             versions: inputs.versions,
@@ -104,6 +109,7 @@ fn row(input: &StageInput<'_>) -> StageRow {
         digest: score.digest.clone(),
         file_bytes: input.file_bytes,
         census: Census::of(input.graph),
+        graph: GraphSummary::of(input.graph),
         runtime: score.runtime.clone(),
         accuracy: score.accuracy(),
         logits_digest: score.logits_digest(),

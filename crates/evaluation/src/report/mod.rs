@@ -1,10 +1,13 @@
 //! The report: everything that is known about a pipeline, as plain data.
 //!
-//! Nothing in it differs between two runs on the same files; times are in [`crate::Timing`].
+//! `crates/evaluation/SCHEMA.md` tells what its file looks like. Nothing in it differs between two runs on the same files; times are in [`crate::Timing`].
 
 mod assemble;
 mod census;
+mod evidence;
+mod graph;
 mod records;
+mod shown;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub use assemble::{ReportInputs, StageInput};
 pub use census::Census;
+pub use evidence::{Evidence, LayerBound, OverflowProof, RuntimeBits, SameBits};
+pub use graph::{ConstantSummary, GraphSummary, NodeSummary, ValueSummary};
 pub use records::{NoteRecord, RescaleBound, SiteRecord, TransformRecord};
+pub use shown::{Pixels, ShownImage, ShownScores};
 
 use crate::json_text::from_json;
 use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, PairedTest, Training};
@@ -33,10 +39,15 @@ pub struct Report {
     pub confusions: Vec<Confusion>,
     /// Every image whose class changed from one row to the next, by row, then by image.
     pub changed_images: Vec<ChangedImage>,
+    /// Some of them, and the images that the last row is most wrong about, with scores and, after
+    /// [`Report::draw`], pixels. Empty for more than 64 classes.
+    pub shown_images: Vec<ShownImage>,
     /// What each transform did, in order.
     pub transforms: Vec<TransformRecord>,
     /// How far each rescale can be off.
     pub rescale_bounds: Vec<RescaleBound>,
+    /// What was proven and measured of the last row's model by other commands.
+    pub evidence: Evidence,
     /// How the float model was trained, where that is known.
     pub training: Option<Training>,
     /// The parameters that the models were made with.
@@ -73,6 +84,8 @@ pub struct StageRow {
     pub file_bytes: u64,
     /// What the graph is made of.
     pub census: Census,
+    /// The graph itself, without its weights.
+    pub graph: GraphSummary,
     /// The runtime that scored it.
     pub runtime: String,
     /// How often it is right.
@@ -136,7 +149,7 @@ pub struct ChangedImage {
 
 impl Report {
     /// The schema of report files.
-    pub const SCHEMA: &'static str = "onnx2int-report/2";
+    pub const SCHEMA: &'static str = "onnx2int-report/3";
 
     /// Parses `report.json`, as [`crate::render::json`] writes it.
     ///

@@ -1,0 +1,84 @@
+//! Charts: a line of inline SVG for each row of a table. Places are in percent, so that a chart is as wide as its cell,
+//! and text stays outside at the page's size.
+
+/// From the least to the greatest number that a chart has to show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Axis {
+    low: f64,
+    high: f64,
+}
+
+impl Axis {
+    /// Holds all numbers, of which there may be none, with some space at both ends.
+    pub(super) fn around(numbers: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = numbers.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), number| {
+            (low.min(number), high.max(number))
+        });
+        if low > high {
+            return Self { low: 0.0, high: 1.0 };
+        }
+        let space = if high > low { (high - low) * 0.06 } else { 0.01 };
+        Self { low: low - space, high: high + space }
+    }
+
+    /// Where a number stands, in percent.
+    fn place(self, number: f64) -> f64 {
+        ((number - self.low) / (self.high - self.low) * 100.0).clamp(0.0, 100.0)
+    }
+}
+
+/// A number with its interval, and a dashed line at a number to compare with. `label` is for those who do not see it,
+/// and is escaped.
+pub(super) fn interval(axis: Axis, low: f64, middle: f64, high: f64, reference: f64, label: &str) -> String {
+    let [low, middle, high, reference] = [low, middle, high, reference].map(|number| axis.place(number));
+    format!(
+        "<svg class=\"chart\" role=\"img\" aria-label=\"{label}\" width=\"100%\" height=\"22\">\
+         <line class=\"reference\" x1=\"{reference:.2}%\" x2=\"{reference:.2}%\" y1=\"0\" y2=\"22\"/>\
+         <line class=\"interval\" x1=\"{low:.2}%\" x2=\"{high:.2}%\" y1=\"11\" y2=\"11\"/>\
+         <line class=\"interval\" x1=\"{low:.2}%\" x2=\"{low:.2}%\" y1=\"6\" y2=\"16\"/>\
+         <line class=\"interval\" x1=\"{high:.2}%\" x2=\"{high:.2}%\" y1=\"6\" y2=\"16\"/>\
+         <circle class=\"estimate\" cx=\"{middle:.2}%\" cy=\"11\" r=\"5\"/></svg>"
+    )
+}
+
+/// A bar from the left that fills this share of its cell. Its number stands beside it, so that it has no label.
+pub(super) fn bar(share: f64, class: &str) -> String {
+    format!(
+        "<svg class=\"chart\" aria-hidden=\"true\" width=\"100%\" height=\"12\">\
+         <rect class=\"track\" width=\"100%\" height=\"12\" rx=\"2\"/>\
+         <rect class=\"{class}\" width=\"{:.2}%\" height=\"12\" rx=\"2\"/></svg>",
+        share.clamp(0.0, 1.0) * 100.0
+    )
+}
+
+/// A bar to the right or, for what is negative, to the left of the place of zero.
+pub(super) fn signed_bar(low: f64, value: f64, high: f64, class: &str) -> String {
+    let axis =
+        Axis { low: low.min(0.0), high: if high.max(0.0) > low.min(0.0) { high.max(0.0) } else { 1.0 } };
+    let (zero, end) = (axis.place(0.0), axis.place(value));
+    format!(
+        "<svg class=\"chart\" aria-hidden=\"true\" width=\"100%\" height=\"8\">\
+         <rect class=\"{class}\" x=\"{:.1}%\" width=\"{:.1}%\" height=\"8\"/>\
+         <line class=\"zero\" x1=\"{zero:.1}%\" x2=\"{zero:.1}%\" y1=\"0\" y2=\"8\"/></svg>",
+        zero.min(end),
+        (end - zero).abs().max(0.5)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_inside_whatever_the_numbers() {
+        for numbers in [vec![], vec![0.5], vec![0.5, 0.5], vec![-3.0, 8.0], vec![0.0, 1e-300]] {
+            let axis = Axis::around(numbers.iter().copied());
+            for number in numbers.into_iter().chain([f64::MAX, f64::MIN]) {
+                assert!((0.0..=100.0).contains(&axis.place(number)), "{axis:?} {number}");
+            }
+        }
+        for (low, value, high) in [(0.0, 0.0, 0.0), (-5.0, -5.0, -1.0), (1.0, 2.0, 3.0)] {
+            assert!(!signed_bar(low, value, high, "bar").contains("NaN"));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `report.html`: the report to look at, one file that needs no other and no network.
+//!
+//! ```text
+//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> images (bitmap, confusion) -> more sections -> details
+//! ```
+//!
+//! Whatever comes from a model or a file goes through [`escape::text`]. Should that be forgotten somewhere, the page's
+//! content security policy still runs no script but those whose hash stands in it, and loads nothing at all.
+
+mod bitmap;
+mod chart;
+mod details;
+mod diagram;
+mod diff;
+mod escape;
+mod images;
+mod policy;
+mod stages;
+mod summary;
+mod table;
+
+use crate::Report;
+
+/// A further part of the page, made elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// The anchor: letters, digits and hyphens.
+    pub id: String,
+    /// The heading, as plain text.
+    pub title: String,
+    /// The content as HTML, trusted as it is: no `<script>` that is to run, no event handler attributes, nothing loaded
+    /// from elsewhere, as the page's policy forbids all three. Blocks of data (`type="application/json"`) are fine.
+    pub html: String,
+    /// A script that runs when the page is there; empty for none. WebAssembly may be compiled.
+    pub script: String,
+}
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The report as a page, with further sections behind its own.
+pub fn html(report: &Report, sections: &[Section]) -> String {
+    let own = [
+        ("verdict", "Verdict", summary::verdict(report)),
+        ("accuracy", "Accuracy and size, stage by stage", summary::accuracy(report)),
+        ("overflow", "Can anything overflow?", summary::overflow(report)),
+        ("stages", "What each step did", stages::stages(report)),
+        ("images", "Images", images::images(report)),
+        ("confusion", "Confusion matrices", images::confusions(report)),
+    ];
+    let mut parts: Vec<(String, String, String)> = own
+        .into_iter()
+        .filter(|(_, _, content)| !content.is_empty())
+        .map(|(id, title, content)| (id.to_owned(), title.to_owned(), content))
+        .collect();
+    parts.extend(
+        sections
+            .iter()
+            .map(|section| (escape::text(&section.id), escape::text(&section.title), section.html.clone())),
+    );
+    parts.push(("details".to_owned(), "Details".to_owned(), details::details(report)));
+
+    let scripts: Vec<&str> = std::iter::once(SCRIPT)
+        .chain(sections.iter().map(|section| section.script.as_str()))
+        .filter(|script| !script.is_empty())
+        .collect();
+    let name = escape::text(&report.model);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{name} - onnx2int report</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#verdict\">Skip to the verdict</a>\n",
+        policy::policy(&scripts)
+    );
+    page += &format!("<header>\n<h1>{name}</h1>\n{}<nav aria-label=\"Sections\">\n", summary::head(report));
+    for (id, title, _) in &parts {
+        page += &format!("<a href=\"#{id}\">{title}</a>\n");
+    }
+    page += "</nav>\n</header>\n<main>\n";
+    for (id, title, content) in &parts {
+        page += &format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{content}</section>\n");
+    }
+    page += "</main>\n<footer><p>Every number here is one of <code>report.json</code>, which lies beside this file.</p></footer>\n";
+    for script in scripts {
+        page += &format!("<script>{script}</script>\n");
+    }
+    page + "</body>\n</html>\n"
+}
