@@ -155,9 +155,26 @@ fn a_network_goes_from_training_to_integers_and_a_report() {
     for stage in STAGES {
         assert!(table.contains(stage), "{table}");
     }
-    let (report, text) = (folder.read("report.json"), folder.read("report.md"));
+    let files = ["report.json", "report.md", "report.html"];
+    let [report, text, page] = files.map(|file| folder.read(file));
+    assert!(page.starts_with("<!doctype html>"));
     folder.succeed(&["report", "--dir", "."]);
-    assert_eq!((folder.read("report.json"), folder.read("report.md")), (report, text));
+    assert_eq!(files.map(|file| folder.read(file)), [report, text, page]);
+
+    // With the images that it shows, and the proof of the very file.
+    let data_dir = binary::data_dir();
+    let certificate = ["--certificate", "proof/scale_out.certificate.json"];
+    fs::create_dir(folder.path("proof")).unwrap();
+    folder.succeed(&[&["verify", "--model", "models/net_scale_out.onnx"], &certificate[..]].concat());
+    folder.succeed(&["report", "--dir", ".", "--data-dir", &data_dir]);
+    let page = folder.read("report.html");
+    assert!(page.contains("data:image/bmp;base64,") && page.contains("overflow is proven impossible"));
+    let tampered =
+        folder.read("proof/scale_out.certificate.json").replacen("\"op\":\"Add\"", "\"op\":\"Sub\"", 1);
+    fs::write(folder.path("proof/scale_out.certificate.json"), tampered).unwrap();
+    let told = folder.succeed(&["report", "--dir", ".", "--data-dir", &data_dir]).stderr;
+    assert!(told.contains("left out of the report"), "{told}");
+    assert!(folder.read("report.html").contains("overflow is not checked"));
 
     proofs(&folder);
     refusals(&folder);

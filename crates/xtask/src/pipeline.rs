@@ -3,7 +3,7 @@
 //! ```text
 //! train -> quantize -> sanitize -> ... -> scale-out        models/*.onnx, records/*.json, models/*.training.json
 //!            each of these -> evaluate-<stage>             scores/*.json, scores/*.logits.bin
-//!                              all of them -> report       report.json, report.md, table.txt
+//!                              all of them -> report       report.json, report.md, report.html, table.txt
 //! ```
 
 use std::collections::BTreeMap;
@@ -113,6 +113,8 @@ pub(crate) struct Step {
     pub code: Code,
     pub parameters: Map<String, Value>,
     pub inputs: Vec<String>,
+    /// Read where they are there, which other tasks than this pipeline decide.
+    pub optional_inputs: Vec<String>,
     pub outputs: Vec<String>,
     /// The file among `outputs` that receives the standard output.
     pub captured: Option<String>,
@@ -137,6 +139,7 @@ impl Step {
             code: Code::Binary,
             parameters,
             inputs,
+            optional_inputs: Vec::new(),
             outputs,
             captured: None,
         }
@@ -186,7 +189,7 @@ pub(crate) fn steps(
     let mut steps: Vec<Step> =
         Stage::ALL.into_iter().map(|stage| make(stage, settings, recipe, data, &data_files)).collect();
     steps.extend(Stage::ALL.into_iter().map(|stage| evaluate(stage, settings.run, &data_files)));
-    steps.push(report(settings.run));
+    steps.push(report(settings.run, &data_files));
     steps
 }
 
@@ -278,20 +281,30 @@ fn evaluate(stage: Stage, run: Run, data_files: &[String]) -> Step {
     Step::new(&format!("evaluate-{}", stage.name()), stage, arguments, inputs, outputs.to_vec())
 }
 
+/// The name of the last step.
+pub(crate) const REPORT: &str = "report";
+
 /// The step that puts everything together.
-fn report(run: Run) -> Step {
+fn report(run: Run, data_files: &[String]) -> Step {
     let dir = run.dir();
     let mut inputs: Vec<String> = Stage::ALL.into_iter().map(|stage| model_path(run, stage)).collect();
     inputs.extend(Stage::ALL.into_iter().flat_map(|stage| score_files(run, stage)));
     inputs.extend(Stage::ALL.into_iter().filter_map(|stage| record_path(run, stage)));
     inputs.push(run_description_path(run));
     let training = training_path(run);
-    let arguments = words(&["report", "--dir", &dir, "--training", &training]);
+    let arguments = words(&[REPORT, "--dir", &dir, "--training", &training, "--data-dir", DATA_DIR]);
     inputs.push(training);
+    inputs.extend_from_slice(data_files);
     let table = table_path(run);
-    let outputs = vec![format!("{dir}/report.json"), format!("{dir}/report.md"), table.clone()];
-    let step = Step::new("report", Stage::ScaleOut, arguments, inputs, outputs);
-    Step { captured: Some(table), ..step }
+    let mut outputs = ["json", "md", "html"].map(|form| format!("{dir}/report.{form}")).to_vec();
+    outputs.push(table.clone());
+    // What `prove` and `conform` found is told as well, once they ran.
+    let optional_inputs = vec![
+        format!("{dir}/proof/{}.certificate.json", Stage::ScaleOut.name()),
+        format!("{dir}/conformance.json"),
+    ];
+    let step = Step::new(REPORT, Stage::ScaleOut, arguments, inputs, outputs);
+    Step { captured: Some(table), optional_inputs, ..step }
 }
 
 /// The stage table as `onnx2int report` printed it.
@@ -376,7 +389,7 @@ mod tests {
         );
         assert_eq!(
             line(&settings(), "report"),
-            format!("report --dir reports/mnist --training {models}.training.json")
+            format!("report --dir reports/mnist --training {models}.training.json --data-dir data/mnist")
         );
         let train = line(&Settings { epochs: Some(3), run: Run::QUICK, ..settings() }, "train");
         let expected = "train --data-dir data/mnist --seed 1 --epochs 3 --quick --output \

@@ -54,7 +54,7 @@ pub(crate) fn run_all(
     let dir = runner.settings.run.dir();
     say(format_args!("\n{}\n", runner.table()?.trim_end()));
     say(format_args!(
-        "{} of {} steps made anew in {:.1} s; {dir}/report.md has the details, {dir}/report.timing.json the times",
+        "{} of {} steps made anew in {:.1} s; {dir}/report.html shows it, {dir}/report.md has the details, {dir}/report.timing.json the times",
         made.len(),
         runner.steps.len(),
         started.elapsed().as_secs_f64()
@@ -108,9 +108,10 @@ impl Runner {
         made
     }
 
-    /// The first step that is out of date and why, if any is.
+    /// The first step that is out of date and why, if any is. The report is none of them: it tells of other tasks as
+    /// well, each of which puts it out of date.
     pub(crate) fn first_out_of_date(&mut self) -> anyhow::Result<Option<String>> {
-        for step in self.steps.clone() {
+        for step in self.steps.clone().into_iter().filter(|step| step.name != pipeline::REPORT) {
             if let Some(path) = step.inputs.iter().find(|path| !self.root.join(path).exists()) {
                 return Ok(Some(format!("{}: {path:?} does not exist", step.name)));
             }
@@ -154,6 +155,7 @@ impl Runner {
         for path in &step.inputs {
             inputs.insert(path.clone(), existing(&mut self.digests, path)?);
         }
+        inputs.extend(self.digests.of_existing(&step.optional_inputs)?);
         let outputs = self.digests.of_existing(&step.outputs)?;
         let now = Stamp { code, parameters: step.parameters.clone(), inputs, outputs };
         let reason = now.reason_to_make(&self.stamp_path(step));

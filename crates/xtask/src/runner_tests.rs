@@ -40,7 +40,7 @@ echo "$log" >> log
 if [ -e "fail-$command" ]; then echo "$command: no" >&2; exit 1; fi
 if [ -e "forget-$command" ]; then exit; fi
 if [ "$command" = report ]; then
-    cat "$dir"/run.json > "$dir"/report.json; echo report > "$dir"/report.md; echo "the table"; exit
+    cat "$dir"/run.json > "$dir"/report.json; echo report | tee "$dir"/report.md > "$dir"/report.html; echo "the table"; exit
 fi
 case "$command" in train) log="train $seed $epochs";; esac
 { echo "$log"; cat "$model"; } > "$output"

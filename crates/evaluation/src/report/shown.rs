@@ -130,10 +130,24 @@ impl Report {
     }
 
     fn difference_of_images(&self, images: &dyn ImageSource) -> Option<String> {
-        if images.len() != self.dataset.images {
+        // Scored may be the first ones only.
+        if images.len() < self.dataset.images {
             return Some(format!("{} and {} images", self.dataset.images, images.len()));
         }
         let labels = images.labels()?;
+        let mut images_per_label = vec![0; self.dataset.images_per_label.len()];
+        for &label in &labels[..self.dataset.images] {
+            match images_per_label.get_mut(label as usize) {
+                Some(count) => *count += 1,
+                None => return Some(format!("{} classes and label {label}", images_per_label.len())),
+            }
+        }
+        if images_per_label != self.dataset.images_per_label {
+            return Some(format!(
+                "{:?} and {images_per_label:?} images of each label",
+                self.dataset.images_per_label
+            ));
+        }
         let shown = self.shown_images.iter().find(|shown| labels[shown.image] != shown.label)?;
         Some(format!("labels {} and {} of image {}", shown.label, labels[shown.image], shown.image))
     }

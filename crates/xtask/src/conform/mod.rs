@@ -15,6 +15,7 @@ mod report;
 mod stage_checks;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ use crate::pipeline::{self, Settings};
 use crate::process::{self, Interrupt};
 use crate::run::Run;
 use crate::runner::Runner;
-use crate::{atomic_file, cargo, python};
+use crate::{atomic_file, cargo, digest, python};
 
 use causes::Verdict;
 use compare::{Comparison, Differing};
@@ -82,10 +83,11 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
     let checks = stage_checks::check(&root, &python, options.run, &stages, &interrupt)?;
     let check_failures = stage_checks::failures(&checks, &stages);
 
+    let models = digests(&root, options.run, &stages)?;
     let place = Place::of(options.run);
     let matrix = Matrix { root: root.clone(), tool, python, place, interrupt };
     let cells = matrix::cells(&stages, TEST_IMAGES, options.images);
-    let conformance = Conformance::new(matrix.run(&cells)?, checks, check_failures);
+    let conformance = Conformance::new(matrix.run(&cells)?, models, checks, check_failures);
     say(format_args!("\n{}", conformance.matrix()));
     let report = options.report();
     let json = serde_json::to_string_pretty(&conformance)? + "\n";
@@ -104,6 +106,16 @@ fn settings_of_last_run(root: &Path, run: Run) -> anyhow::Result<Settings> {
     let bytes = fs::read(root.join(&path))
         .with_context(|| format!("cannot read {path:?}, which `{}` makes", run.command()))?;
     serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not the description of a run"))
+}
+
+/// The digest of the file of each stage.
+fn digests(root: &Path, run: Run, stages: &[Stage]) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let digest = |&stage: &Stage| {
+        let path = pipeline::model_path(run, stage);
+        let bytes = fs::read(root.join(&path)).with_context(|| format!("cannot read {path:?}"))?;
+        Ok((stage.name(), digest::of_bytes(&bytes)))
+    };
+    stages.iter().map(digest).collect()
 }
 
 /// What runs the cells.
@@ -270,7 +282,7 @@ mod tests {
             assert!(reason.contains("exit status: "), "{reason}");
             assert_eq!(reason.contains("trace"), cell.runtime.is_ours(), "{reason}");
         }
-        assert!(!Conformance::new(outcomes, serde_json::Value::Null, vec![]).ok);
+        assert!(!Conformance::new(outcomes, BTreeMap::new(), serde_json::Value::Null, vec![]).ok);
     }
 
     #[test]

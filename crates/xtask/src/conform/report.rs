@@ -11,13 +11,15 @@ use super::causes::{CAUSES, Verdict};
 use super::compare::Comparison;
 use super::matrix::{Cell, Runtime};
 
-const SCHEMA: &str = "onnx2int-conformance/1";
+const SCHEMA: &str = "onnx2int-conformance/2";
 
 /// Every cell with its verdict, the causes of what differs, and what the checks of the files found.
 #[derive(Serialize)]
 pub(crate) struct Conformance {
     schema: &'static str,
     pub ok: bool,
+    /// SHA-256 of the file of each stage, so that nobody takes this for the conformance of another one.
+    models: BTreeMap<&'static str, String>,
     runtimes: Vec<RuntimeRow>,
     cells: Vec<CellRow>,
     causes: Vec<CauseRow>,
@@ -85,6 +87,7 @@ impl Conformance {
     /// Puts the cells and the checks of the files together.
     pub(crate) fn new(
         outcomes: Vec<(Cell, Outcome)>,
+        models: BTreeMap<&'static str, String>,
         stage_checks: Value,
         check_failures: Vec<String>,
     ) -> Self {
@@ -139,6 +142,7 @@ impl Conformance {
         Self {
             schema: SCHEMA,
             ok: failures.is_empty(),
+            models,
             runtimes: runtimes.into_values().collect(),
             cells,
             causes: causes.collect(),
@@ -418,7 +422,7 @@ mod tests {
         let checks = json!({ "onnx": "1.3", "onnxruntime": "1.4", "images": 10, "stages": {
             "integer": { "ok": true, "file": "m.onnx", "input": "u8", "output": "f32", "nodes": 20,
                          "correct": 9, "correct_default": 8, "correct_ours": 9 } } });
-        Conformance::new(outcomes, checks, vec![])
+        Conformance::new(outcomes, BTreeMap::from([("integer", "1f".to_owned())]), checks, vec![])
     }
 
     #[test]
@@ -448,6 +452,7 @@ mod tests {
         assert_eq!(shown, ["reciprocal-quantizer"]);
         assert!(text.contains("| nothing here |"), "a cause that did not show is told\n{text}");
         let json = serde_json::to_value(&conformance).unwrap();
+        assert_eq!(json["models"]["integer"], "1f");
         assert_eq!(json["cells"][1]["compared"]["verdict"], "explained");
         assert_eq!(json["cells"][1]["compared"]["comparison"]["first"]["found"], 13);
     }

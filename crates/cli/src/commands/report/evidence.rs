@@ -135,3 +135,79 @@ fn same_bits(path: &Path, model: &Model, stage: Stage) -> anyhow::Result<SameBit
         runtimes: runtimes.collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use onnx2int_graph::{DType, GraphEditor, Op, Tensor, TensorType, verify_stage};
+
+    use super::*;
+
+    fn model() -> Model {
+        let mut editor = GraphEditor::new("tiny");
+        let codes = editor.add_input("codes", TensorType::fixed(DType::U8, &[1, 2])).unwrap();
+        let weight = Tensor::from_vec(&[2, 1], vec![1_u8, 2]).unwrap();
+        let weight = editor.add_constant("weight", weight).unwrap();
+        let sums = editor.add_node("fc", Op::MatMulInteger, [Some(codes), Some(weight)], "sums").unwrap();
+        editor.set_outputs([sums]);
+        editor.set_metadata("onnx2int.stage", "scale_out");
+        let graph = editor.finish().unwrap();
+        verify_stage(&graph, Stage::ScaleOut).unwrap();
+        Model { graph, file: "tiny.onnx".to_owned(), digest: "ab".repeat(32), bytes: 99 }
+    }
+
+    #[test]
+    fn without_files_nothing_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(of(folder.path(), &model()), Evidence::default());
+    }
+
+    #[test]
+    fn a_certificate_counts_only_for_the_file_that_it_is_of() {
+        let (folder, model) = (tempfile::tempdir().unwrap(), model());
+        fs::create_dir(folder.path().join("proof")).unwrap();
+        let path = folder.path().join("proof/scale_out.certificate.json");
+        let file = ModelFile { sha256: model.digest.clone(), bytes: model.bytes };
+        let certificate = certify(&model.graph, Stage::ScaleOut, file).unwrap();
+        fs::write(&path, certificate.to_json()).unwrap();
+        let proof = of(folder.path(), &model).overflow.unwrap();
+        assert_eq!((proof.digest.as_str(), proof.layers[0].high), (model.digest.as_str(), 255 + 2 * 255));
+        let other = Model { digest: "cd".repeat(32), ..model };
+        assert_eq!(of(folder.path(), &other), Evidence::default());
+        fs::write(&path, "{").unwrap();
+        assert_eq!(of(folder.path(), &other), Evidence::default());
+    }
+
+    #[test]
+    fn a_conformance_counts_only_for_the_file_that_it_is_of() {
+        let (folder, model) = (tempfile::tempdir().unwrap(), model());
+        let text = |schema: &str, digest: &str| {
+            format!(
+                r#"{{"schema": "{schema}", "ok": true, "models": {{"scale_out": "{digest}"}},
+                "runtimes": [{{"name": "interpreter", "version": "0.1"}}, {{"name": "tract", "version": null}}, {{"name": "other"}}],
+                "cells": [
+                    {{"stage": "scale_out", "runtime": "interpreter", "images": 9, "reference": {{"tensors": 3}}}},
+                    {{"stage": "scale_out", "runtime": "tract", "images": 8, "compared": {{"verdict": "equal", "comparison": {{}}}}}},
+                    {{"stage": "scale_out", "runtime": "other", "images": 7, "failed": {{"reason": "absent"}}}},
+                    {{"stage": "float", "runtime": "tract", "images": 8, "compared": {{"verdict": "explained"}}}}]}}"#
+            )
+        };
+        let path = folder.path().join("conformance.json");
+        fs::write(&path, text("onnx2int-conformance/2", &model.digest)).unwrap();
+        let found = of(folder.path(), &model).same_bits.unwrap();
+        let runtimes: Vec<(&str, Option<&str>, usize, bool)> = found
+            .runtimes
+            .iter()
+            .map(|r| (r.name.as_str(), r.version.as_deref(), r.images, r.equal))
+            .collect();
+        assert_eq!(
+            runtimes,
+            [("interpreter", Some("0.1"), 9, true), ("tract", None, 8, true), ("other", None, 7, false)]
+        );
+        for text in [text("onnx2int-conformance/1", &model.digest), text("onnx2int-conformance/2", "other")] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(of(folder.path(), &model), Evidence::default());
+        }
+    }
+}

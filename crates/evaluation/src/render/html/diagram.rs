@@ -9,14 +9,14 @@ use super::super::numbers::{short, thousands};
 use super::escape;
 use crate::{GraphSummary, ValueSummary};
 
-const BOX: usize = 268;
+const BOX: usize = 284;
 const HEAD: usize = 24;
 const LINE: usize = 16;
 /// Between two rows: an arrow, and the type of what flows.
 const GAP: usize = 34;
 const LANE: usize = 10;
 /// Characters of a line in a box.
-const CHARACTERS: usize = 40;
+const CHARACTERS: usize = 37;
 
 /// What stands in one row of a column.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ fn node(graph: &GraphSummary, index: usize, mark: &Mark) -> Content {
             "new"
         }
         Mark::Changed(what) => {
-            lines.push(format!("<tspan class=\"word\">~ changed: {}</tspan>", what.join(", ")));
+            lines.push(format!("<tspan class=\"word\">~ {}</tspan>", what.join(", ")));
             "changed"
         }
     };
@@ -250,7 +250,7 @@ fn draw_column(column: &Column<'_>, places: &[usize], left: usize) -> (String, u
                 "<text class=\"type\" x=\"{}\" y=\"{}\">{}</text>",
                 center + 8,
                 bottom(row) + 20,
-                escape::short(&kind(value), 22)
+                escape::short(&kind(value), 20)
             );
         }
     }

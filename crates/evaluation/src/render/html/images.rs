@@ -4,6 +4,12 @@ use super::super::numbers::{percent, short, thousands};
 use super::{bitmap, chart, escape, table};
 use crate::{ChangedImage, Confusion, Report, ShownImage, ShownScores};
 
+/// Of more classes only those have bars that are the label or given.
+const MOST_BARS: usize = 20;
+
+/// An image can change at several stages.
+const MOST_FIGURES: usize = 60;
+
 /// Changed and worst images.
 pub(super) fn images(report: &Report) -> String {
     changed(report) + &worst(report)
@@ -19,14 +25,17 @@ fn changed(report: &Report) -> String {
             + "<p>None: every stage gives every image the class that the stage before gave it.</p>\n";
     }
     text += &format!(
-        "<p>{} changes in all. Bars are the raw scores of each class, from the stage before and from the stage.</p>\n<div class=\"gallery\">\n",
+        "<p>{} changes in all. Bars are the scores of the classes above the lowest one, from the stage before and from the stage.</p>\n<div class=\"gallery\">\n",
         thousands(report.changed_images.len() as u64)
     );
-    let mut left_out = 0;
+    let (mut drawn, mut left_out) = (0, 0);
     for changed in &report.changed_images {
         match report.shown_images.iter().find(|shown| shown.image == changed.flip.image) {
-            Some(shown) => text += &changed_figure(report, changed, shown),
-            None => left_out += 1,
+            Some(shown) if drawn < MOST_FIGURES => {
+                drawn += 1;
+                text += &changed_figure(report, changed, shown);
+            }
+            _ => left_out += 1,
         }
     }
     text += "</div>\n";
@@ -80,7 +89,7 @@ fn worst(report: &Report) -> String {
     wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.image.cmp(&b.1.image)));
     let count = last.accuracy.images - last.accuracy.correct;
     let mut text = format!(
-        "<h3>Images that <code>{}</code> is most wrong about</h3>\n<p>{} of the {} wrong ones, the one first whose label is furthest behind.</p>\n<div class=\"gallery\">\n",
+        "<h3>Images that <code>{}</code> is most wrong about</h3>\n<p>{} of the {} wrong ones, the one first whose label is furthest behind, in units of the last stage. Bars are the scores of the classes above the lowest one; an arrow points at the class given.</p>\n<div class=\"gallery\">\n",
         escape::text(&last.name),
         wrong.len(),
         thousands(count as u64)
@@ -91,15 +100,23 @@ fn worst(report: &Report) -> String {
             ends.filter_map(|row| shown.scores.iter().find(|scores| scores.stage == row.name)).collect();
         let class = scores.last().map_or(0, |scores| scores.class);
         text += &format!(
-            "<figure>{}<figcaption>Image {}, a {}, is taken for a {class}; its label is {} behind.</figcaption>{}</figure>\n",
+            "<figure>{}<figcaption>Image {}, a {}, is taken for a {class}; its own score is {} lower.</figcaption>{}</figure>\n",
             picture(shown),
             shown.image,
             shown.label,
-            short(distance),
+            distance_text(distance),
             bars(shown, &scores)
         );
     }
     text + "</div>\n"
+}
+
+/// Raw integers are counts and read as such.
+fn distance_text(distance: f64) -> String {
+    let is_count = distance.fract() == 0.0 && (0.0..1e15).contains(&distance);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of moderate size")]
+    let count = distance as u64;
+    if is_count { thousands(count) } else { short(distance) }
 }
 
 fn picture(shown: &ShownImage) -> String {
@@ -125,18 +142,23 @@ fn bars(shown: &ShownImage, models: &[&ShownScores]) -> String {
         "<table class=\"scores\"><thead><tr><th scope=\"col\">class</th>{heads}</tr></thead><tbody>\n"
     );
     let classes = models.iter().map(|scores| scores.outputs.len()).max().unwrap_or(0);
-    for class in 0..classes {
+    let matters = |class: usize| {
+        class == shown.label as usize || models.iter().any(|scores| scores.class as usize == class)
+    };
+    for class in (0..classes).filter(|&class| classes <= MOST_BARS || matters(class)) {
         let label = if class == shown.label as usize { " label" } else { "" };
         text += &format!("<tr><th scope=\"row\">{class}{label}</th>");
         for scores in models {
-            let ends =
-                scores.outputs.iter().fold((0.0_f64, 0.0_f64), |(a, b), &value| (a.min(value), b.max(value)));
+            let (least, greatest) = scores
+                .outputs
+                .iter()
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &value| (a.min(value), b.max(value)));
             let value = scores.outputs.get(class).copied().unwrap_or(0.0);
             let given = class == scores.class as usize;
             text += &format!(
                 "<td title=\"{}\">{}<span class=\"given\">{}</span></td>",
                 short(value),
-                chart::signed_bar(ends.0, value, ends.1, if given { "bar" } else { "bar other" }),
+                chart::bar((value - least) / (greatest - least), if given { "bar" } else { "bar other" }),
                 if given { "\u{25c0}<span class=\"visually-hidden\"> class given</span>" } else { "" }
             );
         }

@@ -17,7 +17,7 @@ const CONTEXT: usize = 1;
 pub(super) fn stages(report: &Report) -> String {
     let mut room = DIAGRAM_BYTES;
     let mut text = "<p>Each step opens: what it changed, what was promised and measured, and the graph before and after. \
-                    In diagrams new nodes say <b>+ new</b>, nodes that go say <b>\u{2212} goes</b>, and changed ones <b>~ changed</b>.</p>\n"
+                    In diagrams new nodes say <b>+ new</b>, nodes that go say <b>\u{2212} goes</b>, and changed ones <b>~</b> with what changed.</p>\n"
         .to_owned();
     for (index, row) in report.stages.iter().enumerate() {
         let previous = index.checked_sub(1).map(|before| &report.stages[before]);
@@ -89,7 +89,7 @@ fn relation(row: &StageRow, record: Option<&TransformRecord>, report: &Report) -
                 "{} of {} keep their class; {}; the largest gap of a score is {}{bits}",
                 thousands(versus.agreeing as u64),
                 thousands(report.dataset.images as u64),
-                versus.paired_test,
+                escape::text(&versus.paired_test.to_string()),
                 escape::text(&gap(Some(versus)))
             ),
         ]);
@@ -105,7 +105,7 @@ fn relation(row: &StageRow, record: Option<&TransformRecord>, report: &Report) -
 /// The numeric probe of a record, as far as it is what we know.
 fn probe(probe: &Value) -> Option<String> {
     let images = probe.get("images")?.as_u64()?;
-    let mut text = format!("{} random inputs", thousands(images));
+    let mut text = format!("{} inputs", thousands(images));
     if let Some(changes) = probe.get("argmax_changes").and_then(Value::as_u64) {
         text += &format!(", {} classes changed", thousands(changes));
     }
@@ -134,23 +134,22 @@ fn sites(record: &TransformRecord) -> String {
     if record.sites.is_empty() {
         return "<p>There was nothing to change.</p>\n".to_owned();
     }
+    let with_numbers = record.sites.iter().any(|site| !site.notes.is_empty());
     let rows: Vec<Vec<String>> = record
         .sites
         .iter()
         .map(|site| {
-            let notes: Vec<String> = site
-                .notes
-                .iter()
-                .map(|note| format!("{}: {}", escape::text(&note.name), short(note.value)))
-                .collect();
-            vec![escape::text(&site.node), escape::text(&site.change), notes.join("<br>")]
+            let mut cells = vec![escape::text(&site.node), escape::text(&site.change)];
+            if with_numbers {
+                let notes = site.notes.iter();
+                let notes = notes.map(|note| format!("{}: {}", escape::text(&note.name), short(note.value)));
+                cells.push(notes.collect::<Vec<_>>().join("<br>"));
+            }
+            cells
         })
         .collect();
-    table::table(
-        &format!("What {} changed: {} places", record.transform, rows.len()),
-        &["node", "change", "numbers"],
-        &rows,
-    )
+    let titles: &[&str] = if with_numbers { &["node", "change", "numbers"] } else { &["node", "change"] };
+    table::table(&format!("What {} changed: {} places", record.transform, rows.len()), titles, &rows)
 }
 
 /// A diagram that scrolls and zooms, as long as there is room on the page.

@@ -109,7 +109,11 @@ fn accuracy_kept(report: &Report, last: &StageRow) -> Question {
         words,
         title,
         answer: if test.verdict() == Verdict::RealLoss { Answer::No } else { Answer::Yes },
-        reason: format!("{before}{} now: {test}.", percent(last.accuracy.fraction)),
+        reason: format!(
+            "{before}{} now: {}.",
+            percent(last.accuracy.fraction),
+            escape::text(&test.to_string())
+        ),
     }
 }
 
@@ -185,8 +189,8 @@ pub(super) fn accuracy(report: &Report) -> String {
     let largest = report.stages.iter().map(|row| row.file_bytes).max().unwrap_or(0).max(1);
     let mut text = format!("<p>{}</p>\n", where_lost(report));
     text += "<table class=\"stacked\" role=\"table\">\n<caption>Accuracy with its 95 % interval, and the size of the file</caption>\n\
-             <thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">stage</th><th role=\"columnheader\" scope=\"col\">right</th>\
-             <th role=\"columnheader\" scope=\"col\">interval</th><th role=\"columnheader\" scope=\"col\">classes changed</th>\
+             <thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">stage</th><th role=\"columnheader\" scope=\"col\" class=\"number\">right</th>\
+             <th role=\"columnheader\" scope=\"col\">interval</th><th role=\"columnheader\" scope=\"col\" class=\"number\">classes changed</th>\
              <th role=\"columnheader\" scope=\"col\">file</th></tr></thead>\n<tbody role=\"rowgroup\">\n";
     for row in &report.stages {
         let accuracy = &row.accuracy;
@@ -236,7 +240,9 @@ fn where_lost(report: &Report) -> String {
         Some(row) => format!(
             "Most was lost at <code>{}</code>: {} against the stage before.",
             escape::text(&row.name),
-            row.versus_previous.as_ref().map_or_else(String::new, |versus| versus.paired_test.to_string())
+            row.versus_previous
+                .as_ref()
+                .map_or_else(String::new, |versus| escape::text(&versus.paired_test.to_string()))
         ),
     }
 }
@@ -244,8 +250,8 @@ fn where_lost(report: &Report) -> String {
 /// `1.6 MB`.
 pub(super) fn bytes(bytes: u64) -> String {
     match bytes {
-        ..1_000 => format!("{bytes} B"),
-        ..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.2} MB", bytes as f64 / 1e6),
     }
 }

@@ -1,0 +1,257 @@
+//! `report.html`: what it says, and that nothing in a report can make it do more than show.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod tiny;
+
+use std::collections::BTreeMap;
+
+use onnx2int_evaluation::{
+    Evidence, LayerBound, OverflowProof, PairedTest, Pixels, Report, RuntimeBits, SameBits, render,
+};
+use tiny::report;
+
+const ATTACK: &str = "<script>alert(1)</script>\" onload='alert(2)' x=\"&amp;";
+
+fn page(report: &Report) -> String {
+    let page = render::html(report, &[]);
+    assert_well_formed(&page);
+    page
+}
+
+/// Every element that is opened is closed in its place, and every attribute has quotes.
+fn assert_well_formed(page: &str) {
+    const VOID: [&str; 4] = ["meta", "img", "br", "!doctype"];
+    let mut open = Vec::new();
+    let mut rest = page;
+    while let Some(start) = rest.find('<') {
+        let (tag, after) = rest[start + 1..].split_once('>').unwrap();
+        rest = after;
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(name), "near {:?}", &rest[..rest.len().min(200)]);
+        } else if !VOID.contains(&name) && !tag.ends_with('/') {
+            open.push(name);
+            if matches!(name, "style" | "script") {
+                rest = &rest[rest.find(&format!("</{name}>")).unwrap()..];
+            }
+        }
+        assert!(tag.matches('"').count() % 2 == 0, "an attribute that is not closed: {tag:?}");
+        for attribute in tag.split('"').step_by(2).skip(1).flat_map(|text| text.split_whitespace()) {
+            assert!(!attribute.starts_with("on"), "an event handler: {tag:?}");
+        }
+    }
+    assert!(open.is_empty(), "{open:?} are not closed");
+}
+
+/// The report with every string in it replaced.
+fn attacked() -> Report {
+    let mut value = serde_json::to_value(report()).unwrap();
+    fn attack(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => *text = format!("{text}{ATTACK}"),
+            serde_json::Value::Array(values) => values.iter_mut().for_each(attack),
+            serde_json::Value::Object(fields) => {
+                let spoilt = std::mem::take(fields).into_iter().map(|(name, mut value)| {
+                    attack(&mut value);
+                    (name, value)
+                });
+                *fields = spoilt.collect();
+            }
+            _ => {}
+        }
+    }
+    for field in ["model", "dataset", "transforms", "rescale_bounds", "parameters", "versions", "confusions"]
+    {
+        attack(&mut value[field]);
+    }
+    let graph = &mut value["stages"][2]["graph"];
+    attack(&mut graph["nodes"]);
+    attack(&mut graph["inputs"]);
+    attack(&mut graph["outputs"]);
+    for value in graph["values"].as_object_mut().unwrap().values_mut() {
+        attack(&mut value["dtype"]);
+        attack(&mut value["shape"]);
+    }
+    for field in ["file", "relation", "made_by", "runtime", "name", "digest"] {
+        attack(&mut value["stages"][2][field]);
+    }
+    let mut report: Report = serde_json::from_value(value).unwrap();
+    let renamed = |name: &str| format!("{name}{ATTACK}");
+    // The operands are found under their new names.
+    let values = std::mem::take(&mut report.stages[2].graph.values);
+    report.stages[2].graph.values = values.into_iter().map(|(name, value)| (renamed(&name), value)).collect();
+    report.parameters = BTreeMap::from([(renamed("title"), renamed("value"))]);
+    report
+}
+
+#[test]
+fn names_cannot_run_anything() {
+    let page = page(&attacked());
+    assert!(page.contains("&lt;script&gt;alert(1)"), "the names are shown");
+    assert!(!page.contains("<script>alert"), "as names");
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
+    // Even if one were forgotten: the policy knows the page's own script by its hash.
+    assert_eq!(page.matches("'sha256-").count(), 1);
+    assert!(!page.contains("'unsafe-inline' script") && page.contains("default-src 'none'"));
+}
+
+#[test]
+fn nothing_is_loaded_from_anywhere() {
+    let page = page(&with_pixels());
+    for start in ["src=\"", "href=\""] {
+        for rest in page.split(start).skip(1) {
+            assert!(rest.starts_with("data:image/bmp;base64,") || rest.starts_with('#'), "{}", &rest[..40]);
+        }
+    }
+    for word in ["url(", "@import", "fetch(", "https:"] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert_eq!(page.matches("http:").count(), page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
+}
+
+fn with_pixels() -> Report {
+    let mut report = report();
+    assert!(!report.shown_images.is_empty());
+    for shown in &mut report.shown_images {
+        shown.pixels = Some(Pixels { channels: 1, height: 28, width: 28, bytes: vec![128; 784] });
+    }
+    report
+}
+
+#[test]
+fn what_was_not_checked_is_told_so_and_what_was_is_of_this_very_file() {
+    let mut report = report();
+    let text = page(&report);
+    assert!(text.contains("overflow is not checked; bits across runtimes are not checked"), "{text}");
+    assert!(text.contains("its accuracy is kept"));
+    assert!(text.contains("</code> is integer-only;"));
+
+    let digest = report.stages[2].digest.clone();
+    let layer = LayerBound {
+        node: "fc".to_owned(),
+        op: "MatMulInteger".to_owned(),
+        products: 784,
+        low: -1_000_000,
+        high: 999_600,
+        bits: 21,
+    };
+    let runtime = |name: &str, equal| RuntimeBits { name: name.to_owned(), version: None, images: 6, equal };
+    report.evidence = Evidence {
+        overflow: Some(OverflowProof {
+            stage: "scale_out".to_owned(),
+            digest: digest.clone(),
+            obligations: 7,
+            layers: vec![layer],
+        }),
+        same_bits: Some(SameBits {
+            stage: "scale_out".to_owned(),
+            digest,
+            runtimes: vec![runtime("interpreter", true), runtime("tract", true)],
+        }),
+    };
+    let text = page(&report);
+    assert!(text.contains("overflow is proven impossible; bits across runtimes are equal"), "{text}");
+    assert!(text.contains("Equal in 2 of 2 runtimes") && text.contains("need 21 of 32 bits"), "{text}");
+    assert!(text.contains("\u{2212}1,000,000"), "{text}");
+
+    report.evidence.same_bits.as_mut().unwrap().runtimes[1].equal = false;
+    assert!(page(&report).contains("runtimes are <strong>not equal</strong>"));
+
+    report.stages[2].digest = "of another file".to_owned();
+    assert!(page(&report).contains("overflow is not checked; bits across runtimes are not checked"));
+}
+
+#[test]
+fn a_real_loss_is_not_called_kept() {
+    let mut report = report();
+    report.stages[2].versus_float.as_mut().unwrap().paired_test = PairedTest::of(40, 2);
+    report.stages[2].versus_previous.as_mut().unwrap().paired_test = PairedTest::of(40, 2);
+    let text = page(&report);
+    assert!(text.contains("its accuracy is <strong>not kept</strong>"), "{text}");
+    assert!(text.contains("Most was lost at <code>scale_out</code>: 40 lost, 2 gained"), "{text}");
+}
+
+#[test]
+fn changed_and_wrong_images_are_shown_with_scores() {
+    let report = with_pixels();
+    // Image 4 changes and is right in the end, image 3 changes and is wrong.
+    let shown: Vec<usize> = report.shown_images.iter().map(|shown| shown.image).collect();
+    assert_eq!(shown, [3, 4]);
+    let stages: Vec<&str> =
+        report.shown_images[0].scores.iter().map(|scores| scores.stage.as_str()).collect();
+    assert_eq!(stages, ["float", "integer", "scale_out"]);
+    let text = page(&report);
+    assert!(text.contains("<strong>now wrong</strong>") && text.contains("<strong>now right</strong>"));
+    assert!(text.contains("alt=\"test image 3, labelled 2\""));
+    assert!(text.contains("is most wrong about"));
+}
+
+#[test]
+fn what_a_step_changed_is_marked_in_words() {
+    let text = page(&report());
+    // From Gemm to MatMulInteger and an Add, and no LogSoftmax.
+    for word in [
+        "~ operator, constants, types",
+        "+ new",
+        "\u{2212} goes",
+        "MatMulInteger",
+        "u8 N\u{d7}1\u{d7}28\u{d7}28",
+    ] {
+        assert!(text.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn further_sections_come_with_their_scripts_allowed() {
+    let section = render::Section {
+        id: "try".to_owned(),
+        title: "Try <it>".to_owned(),
+        html: "<p>a pad</p>".to_owned(),
+        script: "void 0;".to_owned(),
+    };
+    let text = render::html(&report(), &[section]);
+    assert_well_formed(&text);
+    assert!(text.contains("<section id=\"try\">\n<h2>Try &lt;it&gt;</h2>\n<p>a pad</p>"));
+    assert!(text.contains("<script>void 0;</script>") && text.contains("<a href=\"#try\">"));
+    assert_eq!(text.matches("'sha256-").count(), 2);
+}
+
+#[test]
+fn a_page_of_a_large_network_stays_below_six_megabytes() {
+    let mut report = with_pixels();
+    let graph = &mut report.stages[2].graph;
+    let node = graph.nodes[1].clone();
+    graph.nodes = (0..1_400)
+        .map(|number| {
+            let mut node = node.clone();
+            node.name = format!("a_node_with_quite_a_long_name_{number}");
+            node
+        })
+        .collect();
+    let row = report.stages[2].clone();
+    report.stages.extend((0..7).map(|number| {
+        let mut row = row.clone();
+        row.name = format!("stage_{number}");
+        row
+    }));
+    let page = page(&report);
+    assert!(page.len() < 6_000_000, "{}", page.len());
+    assert!(page.contains("too large for this page"));
+}
+
+#[test]
+fn a_graph_that_names_what_it_has_not_is_drawn_as_far_as_it_goes() {
+    let mut report = report();
+    for row in &mut report.stages {
+        row.graph.values.clear();
+        row.graph.outputs = vec!["absent".to_owned()];
+    }
+    report.shown_images[0].scores[0].outputs.clear();
+    report.shown_images[0].scores[0].class = 99;
+    page(&report);
+    report.stages.truncate(1);
+    page(&report);
+    report.stages.clear();
+    assert!(page(&report).contains("No model was scored"));
+}
