@@ -169,6 +169,15 @@ fn a_network_goes_from_training_to_integers_and_a_report() {
     folder.succeed(&["report", "--dir", ".", "--data-dir", &data_dir]);
     let page = folder.read("report.html");
     assert!(page.contains("data:image/bmp;base64,") && page.contains("overflow is proven impossible"));
+    let noise = &json(&folder.read("report.json"))["noise"];
+    let measured: Vec<&str> = noise["activations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["tensor"].as_str().unwrap())
+        .collect();
+    assert_eq!(measured, ["relu1_output", "relu2_output", "relu3_output", "fc2_output"], "{noise}");
+    assert!(noise["activations"][0]["decibels"].as_f64().unwrap() > 20.0, "{noise}");
     let tampered =
         folder.read("proof/scale_out.certificate.json").replacen("\"op\":\"Add\"", "\"op\":\"Sub\"", 1);
     fs::write(folder.path("proof/scale_out.certificate.json"), tampered).unwrap();

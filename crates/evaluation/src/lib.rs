@@ -12,6 +12,7 @@
 //!   explains.
 //! - [`trace`] runs a model and digests every inner integer tensor image by image, so that two runtimes, or a runtime
 //!   and a simulation of hardware, can be compared in every bit; [`tensor_values`] gives the elements where they differ.
+//! - [`noise`] sets what the integer-only model has inside beside what the float model has there, layer by layer.
 //! - [`Training`] is how the float network was trained, as `onnx2int train` tells it.
 //! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
 //!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
@@ -25,6 +26,7 @@ mod error;
 mod json_text;
 mod logits;
 mod model;
+mod noise;
 mod paired_test;
 pub mod render;
 mod report;
@@ -39,6 +41,7 @@ pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
 pub use error::EvaluationError;
 pub use logits::{Logits, Margin, OutputKind};
 pub use model::{ModelInput, ScoredModel};
+pub use noise::{ActivationNoise, Histogram, Noise, WeightNoise, noise};
 pub use paired_test::{PairedTest, Verdict};
 pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, ConstantSummary, DatasetSummary, Evidence,

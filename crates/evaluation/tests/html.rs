@@ -7,7 +7,8 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use onnx2int_evaluation::{
-    Evidence, LayerBound, OverflowProof, PairedTest, Pixels, Report, RuntimeBits, SameBits, render,
+    ActivationNoise, Evidence, Histogram, LayerBound, Noise, OverflowProof, PairedTest, Pixels, Report,
+    RuntimeBits, SameBits, render,
 };
 use tiny::report;
 
@@ -185,6 +186,32 @@ fn changed_and_wrong_images_are_shown_with_scores() {
     assert!(text.contains("<strong>now wrong</strong>") && text.contains("<strong>now right</strong>"));
     assert!(text.contains("alt=\"test image 3, labelled 2\""));
     assert!(text.contains("is most wrong about"));
+}
+
+#[test]
+fn the_noisiest_layer_is_named() {
+    let mut report = report();
+    assert!(!page(&report).contains("id=\"layers\""), "nothing was measured");
+    let activation = |tensor: &str, decibels, below| ActivationNoise {
+        tensor: tensor.to_owned(),
+        codes: format!("{tensor}_quantized"),
+        scale: 0.5,
+        zero_point: 0,
+        elements: 100,
+        decibels,
+        above: 0.0,
+        below,
+        histogram: Some(Histogram { low: 0.0, high: 127.5, float: vec![3; 64], integer: vec![2; 64] }),
+    };
+    let mut activations = vec![activation("a", Some(31.25), 0.0), activation("<b>", Some(22.25), 0.125)];
+    activations.push(ActivationNoise { histogram: None, ..activation("logits", None, 0.0) });
+    report.noise = Some(Noise { images: 16, activations, weights: Vec::new() });
+    let text = page(&report);
+    let sentence = "The noisiest is <code>&lt;b&gt;</code>: 22.2 dB, measured on 16 images. \
+                    Most elements beyond the codes has <code>&lt;b&gt;</code>: 12.50 %.";
+    assert!(text.contains(sentence), "{text}");
+    assert!(text.contains("exact"), "without noise there is no ratio");
+    assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use onnx2int_dataset::ImageSource;
 use onnx2int_evaluation::{
-    Report, ReportInputs, RescaleBound, Score, StageInput, Training, TransformRecord, render,
+    Noise, Report, ReportInputs, RescaleBound, Score, StageInput, Training, TransformRecord, render,
 };
-use onnx2int_graph::Stage;
+use onnx2int_graph::{Stage, verify};
 use serde_json::Value;
 
 use super::evaluate::read_score;
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
     .with_context(|| format!("cannot report on {dir:?}"))?;
     if let Some(data_dir) = &arguments.data_dir {
         let test = files::load_dataset(data_dir)?.test;
+        report.noise = noise(&models, &test)?;
         report.draw(&test).with_context(|| format!("cannot draw the images of {data_dir:?}"))?;
     }
     files::write(&dir.join("report.json"), render::json(&report).as_bytes())?;
@@ -57,6 +59,23 @@ pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
     console::print(render::terminal(&report))?;
     console::note(format_args!("wrote report.json, report.md and report.html to {dir:?}"));
     Ok(())
+}
+
+/// On so many images each layer is measured: enough for a tenth of a decibel, in a second.
+const NOISE_IMAGES: usize = 128;
+
+/// How noisy each layer is, if the run has the stages that it takes.
+fn noise(models: &[(files::Model, Score)], images: &dyn ImageSource) -> anyhow::Result<Option<Noise>> {
+    let at =
+        |stage: Stage| models.iter().find(|(_, score)| score.stage == Some(stage)).map(|(model, _)| model);
+    let (Some(float), Some(quantized), Some(integer)) =
+        (at(Stage::Float), at(Stage::Quantized), at(Stage::ScaleOut))
+    else {
+        return Ok(None);
+    };
+    let (reals, integers) = (verify(&float.graph)?, verify(&integer.graph)?);
+    let noise = onnx2int_evaluation::noise(reals, &quantized.graph, integers, images, NOISE_IMAGES);
+    Ok(Some(noise.context("cannot compare the layers of the float and the integer-only model")?))
 }
 
 /// What `onnx2int train` told of its work.

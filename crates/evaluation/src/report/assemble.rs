@@ -92,6 +92,7 @@ impl Report {
             transforms: inputs.transforms,
             rescale_bounds: inputs.rescale_bounds,
             evidence: inputs.evidence,
+            noise: None,
             training: inputs.training,
             parameters: inputs.parameters,
             versions: inputs.versions,

@@ -21,7 +21,7 @@ pub use records::{NoteRecord, RescaleBound, SiteRecord, TransformRecord};
 pub use shown::{Pixels, ShownImage, ShownScores};
 
 use crate::json_text::from_json;
-use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, PairedTest, Training};
+use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, Noise, PairedTest, Training};
 
 /// Everything that a renderer shows. [`Report::assemble`] makes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct Report {
     pub rescale_bounds: Vec<RescaleBound>,
     /// What was proven and measured of the last row's model by other commands.
     pub evidence: Evidence,
+    /// How noisy each layer is, where images were given to measure it.
+    pub noise: Option<Noise>,
     /// How the float model was trained, where that is known.
     pub training: Option<Training>,
     /// The parameters that the models were made with.

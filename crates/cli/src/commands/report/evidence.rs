@@ -149,7 +149,9 @@ mod tests {
         let codes = editor.add_input("codes", TensorType::fixed(DType::U8, &[1, 2])).unwrap();
         let weight = Tensor::from_vec(&[2, 1], vec![1_u8, 2]).unwrap();
         let weight = editor.add_constant("weight", weight).unwrap();
-        let sums = editor.add_node("fc", Op::MatMulInteger, [Some(codes), Some(weight)], "sums").unwrap();
+        let zero = editor.add_constant("zero", Tensor::scalar(0_u8)).unwrap();
+        let operands = [codes, weight, zero, zero].map(Some);
+        let sums = editor.add_node("fc", Op::MatMulInteger, operands, "sums").unwrap();
         editor.set_outputs([sums]);
         editor.set_metadata("onnx2int.stage", "scale_out");
         let graph = editor.finish().unwrap();

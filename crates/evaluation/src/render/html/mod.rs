@@ -1,7 +1,7 @@
 //! `report.html`: the report to look at, one file that needs no other and no network.
 //!
 //! ```text
-//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> images (bitmap, confusion) -> more sections -> details
+//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> images (bitmap, confusion) -> more sections -> details
 //! ```
 //!
 //! Whatever comes from a model or a file goes through [`escape::text`]. Should that be forgotten somewhere, the page's
@@ -14,6 +14,7 @@ mod diagram;
 mod diff;
 mod escape;
 mod images;
+mod layers;
 mod policy;
 mod stages;
 mod summary;
@@ -45,6 +46,7 @@ pub fn html(report: &Report, sections: &[Section]) -> String {
         ("accuracy", "Accuracy and size, stage by stage", summary::accuracy(report)),
         ("overflow", "Can anything overflow?", summary::overflow(report)),
         ("stages", "What each step did", stages::stages(report)),
+        ("layers", "Which layer is the noisiest?", layers::layers(report)),
         ("images", "Images", images::images(report)),
         ("confusion", "Confusion matrices", images::confusions(report)),
     ];
