@@ -562,8 +562,14 @@ pub(crate) struct Run {
 #[derive(Args, Debug)]
 pub(crate) struct Report {
     /// Folder with models/, scores/ and records/, as `cargo xtask run-all` leaves it
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "compare")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Write a page that sets two runs side by side: their folders, each with its report.json
+    #[arg(long, value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["dir", "training", "data_dir"])]
+    pub(crate) compare: Vec<PathBuf>,
+    /// The page of --compare
+    #[arg(long, value_name = "FILE", default_value = "compare.html", requires = "compare")]
+    pub(crate) output: PathBuf,
     /// Show how the float model was trained: the file that `train` wrote beside it (.training.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) training: Option<PathBuf>,

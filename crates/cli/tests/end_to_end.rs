@@ -178,6 +178,11 @@ fn a_network_goes_from_training_to_integers_and_a_report() {
         .collect();
     assert_eq!(measured, ["relu1_output", "relu2_output", "relu3_output", "fc2_output"], "{noise}");
     assert!(noise["activations"][0]["decibels"].as_f64().unwrap() > 20.0, "{noise}");
+    folder.succeed(&["report", "--compare", ".", ".", "--output", "compare.html"]);
+    assert!(folder.read("compare.html").contains("+0.00 percentage points"));
+    fs::remove_file(folder.path("compare.html")).unwrap();
+    let message = folder.fail(&["report", "--compare", ".", "models"]);
+    assert!(message.contains("report.json"), "{message}");
     let tampered =
         folder.read("proof/scale_out.certificate.json").replacen("\"op\":\"Add\"", "\"op\":\"Sub\"", 1);
     fs::write(folder.path("proof/scale_out.certificate.json"), tampered).unwrap();

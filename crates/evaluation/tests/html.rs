@@ -164,6 +164,26 @@ fn what_was_not_checked_is_told_so_and_what_was_is_of_this_very_file() {
 }
 
 #[test]
+fn two_runs_stand_side_by_side() {
+    let (a, mut b) = (report(), attacked());
+    b.stages[1].accuracy.fraction += 0.1;
+    b.stages[2].name = "scale_out".to_owned();
+    let text = render::compare_html(("runs/<a>", &a), ("runs/b", &b));
+    assert_well_formed(&text);
+    assert!(!text.contains("<script>alert"));
+    assert!(text.contains("A is <code>runs/&lt;a&gt;</code> (tiny)"), "{text}");
+    assert!(text.contains("different images") && text.contains("+10.00"), "{text}");
+    assert!(text.contains(">epochs</th><td>5</td><td>-</td>"), "{text}");
+
+    let same = render::compare_html(("a", &a), ("b", &a));
+    assert!(
+        same.contains("+0.00 percentage points") && same.contains("Their parameters are the same"),
+        "{same}"
+    );
+    assert!(!same.contains("different images"));
+}
+
+#[test]
 fn a_real_loss_is_not_called_kept() {
     let mut report = report();
     report.stages[2].versus_float.as_mut().unwrap().paired_test = PairedTest::of(40, 2);

@@ -1,4 +1,4 @@
-//! `onnx2int report`: what a run made, as report.json, report.md, report.html and a table.
+//! `onnx2int report`: what a run made, as report.json, report.md, report.html and a table; or two runs side by side.
 
 mod evidence;
 
@@ -19,7 +19,30 @@ use crate::arguments;
 use crate::{console, files};
 
 pub(crate) fn run(arguments: &arguments::Report) -> anyhow::Result<()> {
-    let dir = &arguments.dir;
+    match (&arguments.dir, arguments.compare.as_slice()) {
+        (Some(dir), _) => of_run(dir, arguments),
+        (None, [a, b]) => compare(a, b, &arguments.output),
+        (None, _) => bail!("expected --dir DIR, or --compare A B"),
+    }
+}
+
+/// The page that sets two runs side by side.
+fn compare(a: &Path, b: &Path, output: &Path) -> anyhow::Result<()> {
+    let read = |dir: &Path| -> anyhow::Result<Report> {
+        let path = dir.join("report.json");
+        Report::from_json(&files::read_text(&path)?)
+            .with_context(|| format!("cannot read the report {path:?}"))
+    };
+    let (report_a, report_b) = (read(a)?, read(b)?);
+    let (name_a, name_b) = (a.to_string_lossy(), b.to_string_lossy());
+    let page = render::compare_html((&name_a, &report_a), (&name_b, &report_b));
+    files::write(output, page.as_bytes())?;
+    console::note(format_args!("wrote {output:?}"));
+    Ok(())
+}
+
+/// The report of one run.
+fn of_run(dir: &Path, arguments: &arguments::Report) -> anyhow::Result<()> {
     let training = arguments.training.as_deref().map(training).transpose()?;
     let stem = stem(&dir.join("models"))?;
     let mut models = Vec::new();

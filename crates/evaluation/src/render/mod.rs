@@ -9,7 +9,7 @@ mod table;
 mod terminal;
 mod training;
 
-pub use html::{Section, html};
+pub use html::{Section, compare_html, html};
 pub use json::json;
 pub use markdown::markdown;
 pub use terminal::terminal;

@@ -9,6 +9,7 @@
 
 mod bitmap;
 mod chart;
+mod compare;
 mod details;
 mod diagram;
 mod diff;
@@ -19,6 +20,8 @@ mod policy;
 mod stages;
 mod summary;
 mod table;
+
+pub use compare::compare_html;
 
 use crate::Report;
 
@@ -61,29 +64,48 @@ pub fn html(report: &Report, sections: &[Section]) -> String {
             .map(|section| (escape::text(&section.id), escape::text(&section.title), section.html.clone())),
     );
     parts.push(("details".to_owned(), "Details".to_owned(), details::details(report)));
+    let scripts = sections.iter().map(|section| section.script.as_str());
+    let footer = "Every number here is one of <code>report.json</code>, which lies beside this file.";
+    whole(
+        &format!("{} - onnx2int report", report.model),
+        &report.model,
+        &summary::head(report),
+        &parts,
+        scripts,
+        footer,
+    )
+}
 
-    let scripts: Vec<&str> = std::iter::once(SCRIPT)
-        .chain(sections.iter().map(|section| section.script.as_str()))
-        .filter(|script| !script.is_empty())
-        .collect();
-    let name = escape::text(&report.model);
+/// A page of titled parts, each with its anchor; all but the two titles and the scripts is HTML.
+fn whole<'a>(
+    title: &str,
+    heading: &str,
+    head: &str,
+    parts: &[(String, String, String)],
+    scripts: impl Iterator<Item = &'a str>,
+    footer: &str,
+) -> String {
+    let scripts: Vec<&str> =
+        std::iter::once(SCRIPT).chain(scripts).filter(|script| !script.is_empty()).collect();
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{name} - onnx2int report</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#verdict\">Skip to the verdict</a>\n",
-        policy::policy(&scripts)
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#{}\">Skip to the content</a>\n",
+        policy::policy(&scripts),
+        escape::text(title),
+        parts.first().map_or("", |(id, _, _)| id.as_str())
     );
-    page += &format!("<header>\n<h1>{name}</h1>\n{}<nav aria-label=\"Sections\">\n", summary::head(report));
-    for (id, title, _) in &parts {
+    page += &format!("<header>\n<h1>{}</h1>\n{head}<nav aria-label=\"Sections\">\n", escape::text(heading));
+    for (id, title, _) in parts {
         page += &format!("<a href=\"#{id}\">{title}</a>\n");
     }
     page += "</nav>\n</header>\n<main>\n";
-    for (id, title, content) in &parts {
+    for (id, title, content) in parts {
         page += &format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{content}</section>\n");
     }
-    page += "</main>\n<footer><p>Every number here is one of <code>report.json</code>, which lies beside this file.</p></footer>\n";
+    page += &format!("</main>\n<footer><p>{footer}</p></footer>\n");
     for script in scripts {
         page += &format!("<script>{script}</script>\n");
     }

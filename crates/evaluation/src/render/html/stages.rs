@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::numbers::{gap, percent, short, significant, thousands};
+use super::super::numbers::{gap, measure_footnotes, percent, short, significant, thousands};
 use super::diagram::{Column, Item, Mark};
 use super::{diagram, diff, escape, table};
 use crate::{Report, StageRow, Training, TransformRecord};
@@ -46,6 +46,9 @@ pub(super) fn stages(report: &Report) -> String {
             thousands(row.graph.nodes.len() as u64)
         );
         text += "</details>\n";
+    }
+    for footnote in measure_footnotes(report) {
+        text += &format!("<p class=\"note\">{}.</p>\n", escape::text(&footnote));
     }
     text
 }
