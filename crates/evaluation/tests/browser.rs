@@ -7,8 +7,8 @@
 mod tiny;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use onnx2int_evaluation::render;
 
@@ -22,36 +22,68 @@ fn chromium() -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// A folder that is gone in the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("onnx2int-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, page: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, page).unwrap();
+        format!("file://{}", path.display())
+    }
+
+    fn open(&self, chromium: &Path, arguments: &[String], address: &str) -> Output {
+        Command::new(chromium)
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+            .args(["--enable-logging=stderr", "--no-first-run", "--hide-scrollbars"])
+            .arg(format!("--user-data-dir={}", self.0.join("profile").display()))
+            .args(arguments)
+            .arg(address)
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in a temporary folder harms nobody.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// The browser, or a line that says what is not tested without it.
+fn chromium_or_skip() -> Option<PathBuf> {
+    let found = chromium();
+    if found.is_none() {
+        // Not by a macro, whose output the harness would keep to itself.
+        let line = format!("SKIPPED: no Chromium among {NAMES:?}; `apt-get install chromium` has one\n");
+        io::stderr().write_all(line.as_bytes()).unwrap();
+    }
+    found
+}
+
 #[test]
 fn the_page_opens_from_disk_without_errors_and_without_requests() {
-    let Some(chromium) = chromium() else {
-        // Not by a macro, whose output the harness would keep to itself.
-        writeln!(io::stderr(), "SKIPPED: no Chromium among {NAMES:?}; `apt-get install chromium` has one")
-            .unwrap();
-        return;
-    };
-    let folder = std::env::temp_dir().join(format!("onnx2int-browser-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let Some(chromium) = chromium_or_skip() else { return };
+    let folder = Folder::new("console");
     let section = render::Section {
         id: "further".to_owned(),
         title: "Further".to_owned(),
         html: "<p id=\"answer\">no</p>".to_owned(),
         script: "document.getElementById('answer').textContent = 'further script ran';".to_owned(),
     };
-    let page = folder.join("report.html");
-    std::fs::write(&page, render::html(&tiny::report(), &[section])).unwrap();
-    let requests = folder.join("requests.json");
-    let output = Command::new(chromium)
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        .args(["--enable-logging=stderr", "--no-first-run", "--dump-dom"])
-        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-        .arg(format!("--log-net-log={}", requests.display()))
-        .arg(format!("file://{}", page.display()))
-        .output()
-        .unwrap();
+    let page = folder.write("report.html", &render::html(&tiny::report(), &[section]));
+    let requests = folder.0.join("requests.json");
+    let arguments = ["--dump-dom".to_owned(), format!("--log-net-log={}", requests.display())];
+    let output = folder.open(&chromium, &arguments, &page);
     let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let requests = std::fs::read_to_string(requests).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
 
     assert!(dom.contains("further script ran"), "scripts run:\n{log}");
     assert!(!dom.contains("class=\"zoom\" hidden"), "the page's own as well");
@@ -65,4 +97,34 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
         })
         .collect();
     assert!(asked.is_empty(), "{asked:#?}");
+}
+
+/// Pictures to look at, in the target folder: on a phone and on a desk, light and dark.
+#[test]
+fn the_page_has_two_themes_at_two_widths() {
+    let Some(chromium) = chromium_or_skip() else { return };
+    let folder = Folder::new("pictures");
+    let desk = folder.write("report.html", &render::html(&tiny::report(), &[]));
+    // A window is never as narrow as a phone, and a frame is.
+    let frame = "<body style='margin:0'><iframe src='report.html' style='width:390px;height:2000px;border:0'></iframe>";
+    let phone = folder.write("phone.html", frame);
+    let mut pictures = Vec::new();
+    for (name, address, width) in [("desk", &desk, 1280), ("phone", &phone, 500)] {
+        for (scheme, theme) in [(0, "dark"), (1, "light")] {
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}-{theme}.png"));
+            let arguments = [
+                format!("--blink-settings=preferredColorScheme={scheme}"),
+                format!("--window-size={width},2000"),
+                format!("--screenshot={}", path.display()),
+            ];
+            let log = folder.open(&chromium, &arguments, address).stderr;
+            let picture = std::fs::read(&path);
+            let log = String::from_utf8_lossy(&log);
+            pictures.push(picture.unwrap_or_else(|error| panic!("{}: {error}\n{log}", path.display())));
+        }
+    }
+    for pair in pictures.chunks(2) {
+        assert!(pair.iter().all(|picture| picture.len() > 20_000), "there is something on it");
+        assert_ne!(pair[0], pair[1], "dark is not light");
+    }
 }

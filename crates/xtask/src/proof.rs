@@ -63,7 +63,11 @@ pub(crate) fn prove(
             }
         }
     }
-    say(format_args!("Certificates and witnesses of {} models hold; they are in {folder}.", STAGES.len()));
+    say(format_args!(
+        "Certificates and witnesses of {} models hold; they are in {folder}, and `{}` tells of them in the report.",
+        STAGES.len(),
+        run.command()
+    ));
     Ok(())
 }
 

@@ -167,6 +167,21 @@ fn what_is_missing_or_spoilt_is_made_anew() {
     assert_eq!(made[..2], ["train", "quantize"]);
 }
 
+/// What other tasks find is told in the report, and makes nothing else out of date.
+#[test]
+fn a_conformance_remakes_the_report_only() {
+    let repository = Repository::new();
+    repository.run(settings(), Force::Nothing).unwrap();
+    for text in ["first", "second"] {
+        fs::write(repository.path("reports/mnist/conformance.json"), text).unwrap();
+        assert_eq!(repository.open(settings()).unwrap().first_out_of_date().unwrap(), None);
+        assert_eq!(repository.run(settings(), Force::Nothing).unwrap(), ["report"]);
+    }
+    fs::remove_file(repository.path("reports/mnist/conformance.json")).unwrap();
+    assert_eq!(repository.run(settings(), Force::Nothing).unwrap(), ["report"]);
+    assert!(repository.run(settings(), Force::Nothing).unwrap().is_empty());
+}
+
 #[test]
 fn from_and_force_run_what_is_up_to_date() {
     let repository = Repository::new();

@@ -93,7 +93,9 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
     let json = serde_json::to_string_pretty(&conformance)? + "\n";
     atomic_file::write(&root.join(format!("{report}.json")), json.as_bytes())?;
     atomic_file::write(&root.join(format!("{report}.md")), conformance.markdown().as_bytes())?;
-    say(format_args!("{report}.md has every difference with its cause."));
+    say(format_args!(
+        "{report}.md has every difference with its cause; `{remake}` tells of it in the report."
+    ));
     if !conformance.ok {
         bail!("the stage files do not conform:\n  {}", conformance.failures.join("\n  "));
     }

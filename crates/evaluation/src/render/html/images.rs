@@ -10,6 +10,9 @@ const MOST_BARS: usize = 20;
 /// An image can change at several stages.
 const MOST_FIGURES: usize = 60;
 
+/// Of the worst ones a report has at least so many.
+const MOST_WRONG: usize = 24;
+
 /// Changed and worst images.
 pub(super) fn images(report: &Report) -> String {
     changed(report) + &worst(report)
@@ -87,6 +90,8 @@ fn worst(report: &Report) -> String {
         return String::new();
     }
     wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.image.cmp(&b.1.image)));
+    // Changed ones are among them that nobody chose for this.
+    wrong.truncate(MOST_WRONG);
     let count = last.accuracy.images - last.accuracy.correct;
     let mut text = format!(
         "<h3>Images that <code>{}</code> is most wrong about</h3>\n<p>{} of the {} wrong ones, the one first whose label is furthest behind, in units of the last stage. Bars are the scores of the classes above the lowest one; an arrow points at the class given.</p>\n<div class=\"gallery\">\n",
