@@ -20,14 +20,12 @@
 //! The crate reads and writes no files: it turns data into text and bytes, and back. It never
 //! changes a graph.
 
-mod accuracy;
 mod compare;
 mod error;
 mod json_text;
 mod logits;
 mod model;
 mod noise;
-mod paired_test;
 pub mod render;
 mod report;
 mod score;
@@ -36,13 +34,12 @@ mod timing;
 mod trace;
 mod training;
 
-pub use accuracy::{Accuracy, wilson_interval};
 pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
 pub use error::EvaluationError;
 pub use logits::{Logits, Margin, OutputKind};
 pub use model::{ModelInput, ScoredModel};
 pub use noise::{ActivationNoise, Histogram, Noise, WeightNoise, noise};
-pub use paired_test::{PairedTest, Verdict};
+pub use onnx2int_statistics::{Accuracy, PairedTest, Verdict, wilson_interval};
 pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, ConstantSummary, DatasetSummary, Evidence,
     GraphSummary, LayerBound, NodeSummary, NoteRecord, OverflowProof, Pixels, Report, ReportInputs,

@@ -13,6 +13,7 @@ use onnx2int_graph::Stage;
 const ARROWS: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("whole-file", &[]),
+    ("statistics", &[]),
     ("onnx-format", &["graph"]),
     ("interpreter", &["graph"]),
     ("certificate", &["graph"]),
@@ -23,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("calibration", &["graph", "runtimes", "dataset"]),
     ("conv-stack", &[]),
     ("training", &["conv-stack", "graph", "dataset", "whole-file"]),
-    ("evaluation", &["graph", "runtimes", "dataset"]),
+    ("evaluation", &["graph", "runtimes", "dataset", "statistics"]),
     (
         "cli",
         &[
@@ -39,7 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "whole-file",
         ],
     ),
-    ("xtask", &["graph", "whole-file"]),
+    ("xtask", &["graph", "statistics", "whole-file"]),
     ("torture", &["graph", "onnx-format", "interpreter", "engine", "transforms"]),
 ];
 

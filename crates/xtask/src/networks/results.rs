@@ -5,6 +5,7 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use anyhow::{Context, bail};
+use onnx2int_statistics::{PairedTest, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::conform::Runtime;
@@ -92,14 +93,13 @@ pub(crate) struct Row {
 }
 
 /// Our quantizer against ONNX Runtime's with the same settings, both scored in ONNX Runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Quantizers {
     pub ours: usize,
     pub theirs: usize,
     pub images: usize,
-    /// Images that only one of the two gets right.
-    pub only_ours: usize,
-    pub only_theirs: usize,
+    /// Ours with theirs as the reference.
+    pub paired_test: PairedTest,
 }
 
 /// One network in the report.
@@ -304,8 +304,7 @@ impl Quantizers {
             ours: ours.correct,
             theirs: theirs.correct,
             images: ours.images,
-            only_ours: only(ours, theirs),
-            only_theirs: only(theirs, ours),
+            paired_test: PairedTest::of(only(theirs, ours), only(ours, theirs)),
         })
     }
 }
@@ -320,9 +319,14 @@ impl NetworkResult {
         mut failures: Vec<String>,
     ) -> Self {
         match quantizers {
-            Some(Quantizers { ours, theirs, images, .. }) if ours < theirs => failures.push(format!(
-                "{name}: our quantizer gets {ours} of {images} images right, ONNX Runtime's {theirs} with the same settings"
-            )),
+            Some(Quantizers { ours, theirs, images, paired_test })
+                if paired_test.verdict() == Verdict::RealLoss =>
+            {
+                failures.push(format!(
+                    "{name}: our quantizer gets {ours} of {images} images right, ONNX Runtime's {theirs} with the \
+                     same settings: {paired_test}"
+                ));
+            }
             Some(_) => {}
             None => failures.push(format!("{name}: our quantizer is not compared with ONNX Runtime's")),
         }
@@ -442,14 +446,16 @@ pub(crate) mod tests {
     fn quantizers_are_compared_image_by_image() {
         let (ours, theirs) = (score("ort", &[0, 0, 1, 0]), score("ort", &[0, 1, 0, 1]));
         let compared = Quantizers::compare(&ours, &theirs).unwrap();
-        assert_eq!((compared.only_ours, compared.only_theirs), (2, 1));
+        assert_eq!((compared.paired_test.gained, compared.paired_test.lost), (2, 1));
         let failures =
             |quantizers| NetworkResult::new("net".to_owned(), None, quantizers, vec![], vec![]).failures;
         assert_eq!(failures(Some(compared)), Vec::<String>::new());
-        let worse = Quantizers::compare(&theirs, &ours).unwrap();
-        assert!(
-            failures(Some(worse))[0].contains("our quantizer gets 2 of 4 images right, ONNX Runtime's 3")
-        );
+        let slightly_worse = Quantizers::compare(&theirs, &ours).unwrap();
+        assert_eq!(failures(Some(slightly_worse)), Vec::<String>::new());
+        let worse = Quantizers::compare(&score("ort", &thousand(10)), &score("ort", &thousand(0))).unwrap();
+        assert!(failures(Some(worse))[0].contains(
+            "our quantizer gets 990 of 1000 images right, ONNX Runtime's 1000 with the same settings: 10 lost"
+        ));
         assert!(failures(None)[0].contains("not compared"));
         assert!(Quantizers::compare(&ours, &score("tract", &[0, 0, 1, 0])).is_err());
     }

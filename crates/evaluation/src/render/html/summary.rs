@@ -3,8 +3,7 @@
 use super::super::numbers::{percent, percent_range, thousands};
 use super::chart::{self, Axis};
 use super::{escape, table};
-use crate::paired_test::Verdict;
-use crate::{OverflowProof, Report, SameBits, StageRow};
+use crate::{OverflowProof, Report, SameBits, StageRow, Verdict};
 
 /// What is under the title.
 pub(super) fn head(report: &Report) -> String {

@@ -21,7 +21,7 @@ impl Accuracy {
     /// Of `correct` right images out of `images`.
     ///
     /// # Panics
-    /// If `images` is 0 or less than `correct`; a [`crate::Score`] has neither.
+    /// If `images` is 0 or less than `correct`.
     pub fn of(correct: usize, images: usize) -> Self {
         let (low, high) = wilson_interval(correct, images);
         Self { images, correct, fraction: correct as f64 / images as f64, low, high }
