@@ -48,6 +48,13 @@ pub struct ActivationNoise {
     pub histogram: Option<Histogram>,
 }
 
+impl ActivationNoise {
+    /// The share of float elements that lie beyond the codes, at either end.
+    pub(crate) fn beyond(&self) -> f64 {
+        self.above + self.below
+    }
+}
+
 /// Two histograms over the range of an 8-bit code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
@@ -104,15 +111,12 @@ pub fn noise(
     let observed = |site: fn(&Site) -> ValueId| sites.iter().map(site).collect::<Vec<ValueId>>();
     let float = Observed::new(float, &observed(|site| site.float))?;
     let integer = Observed::new(integer, &observed(|site| site.integer))?;
-    let batch = float.model.fixed_batch.or(integer.model.fixed_batch).unwrap_or(BATCH).max(1);
-    let whole = count / batch * batch;
-    let starts = (0..count).step_by(batch);
-    for start in starts {
-        // A fixed batch leaves out what does not fill one.
+    let fixed = float.model.fixed_batch.or(integer.model.fixed_batch);
+    let batch = fixed.unwrap_or(BATCH).max(1);
+    // A fixed batch leaves out what does not fill one.
+    let count = if fixed.is_some() { count - count % batch } else { count };
+    for start in (0..count).step_by(batch) {
         let end = (start + batch).min(count);
-        if end > whole && (float.model.fixed_batch.is_some() || integer.model.fixed_batch.is_some()) {
-            break;
-        }
         let reals = float.run(images, start..end)?;
         let codes = integer.run(images, start..end)?;
         for (((site, gathered), reals), codes) in sites.iter().zip(&mut gathered).zip(&reals).zip(&codes) {

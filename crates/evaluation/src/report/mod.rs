@@ -18,6 +18,7 @@ pub use census::Census;
 pub use evidence::{Evidence, LayerBound, OverflowProof, RuntimeBits, SameBits};
 pub use graph::{ConstantSummary, GraphSummary, NodeSummary, ValueSummary};
 pub use records::{NoteRecord, RescaleBound, SiteRecord, TransformRecord};
+pub(crate) use shown::WORST_SHOWN;
 pub use shown::{Pixels, ShownImage, ShownScores};
 
 use crate::json_text::from_json;

@@ -8,7 +8,7 @@ use crate::{EvaluationError, Score};
 
 /// Nobody looks at more.
 const CHANGED_SHOWN: usize = 48;
-const WORST_SHOWN: usize = 24;
+pub(crate) const WORST_SHOWN: usize = 24;
 
 /// So many bytes of pixels; further images have scores and no pixels.
 const PIXEL_BYTES: usize = 512 << 10;
@@ -51,6 +51,13 @@ pub struct Pixels {
     pub width: usize,
     /// `[channels, height, width]`, row-major.
     pub bytes: Vec<u8>,
+}
+
+impl ShownImage {
+    /// What the row of that name gave, if the image is shown for it.
+    pub(crate) fn scores_of(&self, stage: &str) -> Option<&ShownScores> {
+        self.scores.iter().find(|scores| scores.stage == stage)
+    }
 }
 
 /// Chooses images and gathers their scores; of no model there is nothing to choose.

@@ -1,6 +1,9 @@
 //! Charts: a line of inline SVG for each row of a table. Places are in percent, so that a chart is as wide as its cell,
 //! and text stays outside at the page's size.
 
+use super::super::numbers::{percent, percent_range};
+use crate::Accuracy;
+
 /// From the least to the greatest number that a chart has to show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Axis {
@@ -27,10 +30,12 @@ impl Axis {
     }
 }
 
-/// A number with its interval, and a dashed line at a number to compare with. `label` is for those who do not see it,
-/// and is escaped.
-pub(super) fn interval(axis: Axis, low: f64, middle: f64, high: f64, reference: f64, label: &str) -> String {
-    let [low, middle, high, reference] = [low, middle, high, reference].map(|number| axis.place(number));
+/// An accuracy with its interval, and a dashed line at a share to compare with. `of` says whose it is to those who do
+/// not see it, and is escaped.
+pub(super) fn accuracy(axis: Axis, of: &str, accuracy: &Accuracy, reference: f64) -> String {
+    let Accuracy { low, fraction, high, .. } = *accuracy;
+    let label = format!("{of}: {}, interval {} percent", percent(fraction), percent_range(low, high));
+    let [low, middle, high, reference] = [low, fraction, high, reference].map(|number| axis.place(number));
     format!(
         "<svg class=\"chart\" role=\"img\" aria-label=\"{label}\" width=\"100%\" height=\"22\">\
          <line class=\"reference\" x1=\"{reference:.2}%\" x2=\"{reference:.2}%\" y1=\"0\" y2=\"22\"/>\

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::numbers::{percent, percent_range, thousands};
 use super::chart::{self, Axis};
-use super::{escape, summary, table, whole};
+use super::{escape, layers, summary, table, whole};
 use crate::{LayerBound, Report, StageRow};
 
 /// A page that sets report `b` beside report `a`; the names say which is which.
@@ -57,30 +57,28 @@ fn points(a: &StageRow, b: &StageRow) -> String {
 }
 
 fn accuracy(pair: [&Report; 2]) -> String {
-    let rows_of = |report: &'_ Report| report.stages.clone();
-    let [a, b] = pair.map(rows_of);
-    let axis = Axis::around(a.iter().chain(&b).flat_map(|row| [row.accuracy.low, row.accuracy.high]));
+    let [a, b] = pair.map(|report| report.stages.as_slice());
+    let axis = Axis::around(a.iter().chain(b).flat_map(|row| [row.accuracy.low, row.accuracy.high]));
     let mut names: Vec<&str> = a.iter().map(|row| row.name.as_str()).collect();
     names.extend(b.iter().map(|row| row.name.as_str()).filter(|name| !a.iter().any(|row| row.name == *name)));
     let rows: Vec<Vec<String>> = names
         .iter()
         .map(|name| {
-            let of = |rows: &'_ [StageRow]| rows.iter().find(|row| row.name == *name).cloned();
-            let (in_a, in_b) = (of(&a), of(&b));
-            let difference = match (&in_a, &in_b) {
+            let [in_a, in_b] = [a, b].map(|rows| rows.iter().find(|row| row.name == *name));
+            let difference = match (in_a, in_b) {
                 (Some(a), Some(b)) => points(a, b),
                 _ => "-".to_owned(),
             };
-            let size = |row: &Option<StageRow>| {
-                row.as_ref().map_or_else(|| "-".to_owned(), |row| summary::bytes(row.file_bytes))
+            let size = |row: Option<&StageRow>| {
+                row.map_or_else(|| "-".to_owned(), |row| summary::bytes(row.file_bytes))
             };
             vec![
                 escape::text(name),
-                interval(axis, "A", in_a.as_ref()),
-                interval(axis, "B", in_b.as_ref()),
+                interval(axis, "A", in_a),
+                interval(axis, "B", in_b),
                 difference,
-                size(&in_a),
-                size(&in_b),
+                size(in_a),
+                size(in_b),
             ]
         })
         .collect();
@@ -92,17 +90,12 @@ fn interval(axis: Axis, run: &str, row: Option<&StageRow>) -> String {
     let Some(row) = row else { return "-".to_owned() };
     let accuracy = &row.accuracy;
     let range = percent_range(accuracy.low, accuracy.high);
-    let label = format!("{run}: {}, interval {range} percent", percent(accuracy.fraction));
-    let chart =
-        chart::interval(axis, accuracy.low, accuracy.fraction, accuracy.high, accuracy.fraction, &label);
+    let chart = chart::accuracy(axis, run, accuracy, accuracy.fraction);
     format!("{}<small> {range}</small>{chart}", percent(accuracy.fraction))
 }
 
 fn noise([a, b]: [&Report; 2]) -> String {
     let (Some(a), Some(b)) = (&a.noise, &b.noise) else { return String::new() };
-    let text = |decibels: Option<f64>| {
-        decibels.map_or_else(|| "exact".to_owned(), |decibels| format!("{decibels:.1}"))
-    };
     let rows: Vec<Vec<String>> = a
         .activations
         .iter()
@@ -111,8 +104,8 @@ fn noise([a, b]: [&Report; 2]) -> String {
             let difference = in_a.decibels.zip(in_b.decibels);
             Some(vec![
                 escape::text(&in_a.tensor),
-                text(in_a.decibels),
-                text(in_b.decibels),
+                layers::decibels(in_a.decibels),
+                layers::decibels(in_b.decibels),
                 difference.map_or_else(|| "-".to_owned(), |(a, b)| format!("{:+.1}", b - a)),
             ])
         })

@@ -2,6 +2,7 @@
 
 use super::super::numbers::{percent, short, thousands};
 use super::{bitmap, chart, escape, table};
+use crate::report::WORST_SHOWN;
 use crate::{ChangedImage, Confusion, Report, ShownImage, ShownScores};
 
 /// Of more classes only those have bars that are the label or given.
@@ -9,9 +10,6 @@ const MOST_BARS: usize = 20;
 
 /// An image can change at several stages.
 const MOST_FIGURES: usize = 60;
-
-/// Of the worst ones a report has at least so many.
-const MOST_WRONG: usize = 24;
 
 /// Changed and worst images.
 pub(super) fn images(report: &Report) -> String {
@@ -59,8 +57,11 @@ fn changed_figure(report: &Report, changed: &ChangedImage, shown: &ShownImage) -
     };
     let row = report.stages.iter().position(|row| row.name == changed.stage);
     let before = row.and_then(|row| row.checked_sub(1)).map(|row| report.stages[row].name.as_str());
-    let scores = |name: &str| shown.scores.iter().find(|scores| scores.stage == name);
-    let pair: Vec<&ShownScores> = before.and_then(scores).into_iter().chain(scores(&changed.stage)).collect();
+    let pair: Vec<&ShownScores> = [before, Some(&changed.stage)]
+        .into_iter()
+        .flatten()
+        .filter_map(|name| shown.scores_of(name))
+        .collect();
     format!(
         "<figure>{}<figcaption><strong>{outcome}</strong> at <code>{}</code>: image {}, a {}, was {} (margin {}, {}), is {} (margin {}, {}).</figcaption>{}</figure>\n",
         picture(shown),
@@ -80,7 +81,7 @@ fn changed_figure(report: &Report, changed: &ChangedImage, shown: &ShownImage) -
 fn worst(report: &Report) -> String {
     let Some(last) = report.stages.last() else { return String::new() };
     let behind = |shown: &ShownImage| {
-        let scores = shown.scores.iter().find(|scores| scores.stage == last.name)?;
+        let scores = shown.scores_of(&last.name)?;
         let output = |class: u32| scores.outputs.get(class as usize).copied();
         (scores.class != shown.label).then(|| Some(output(scores.class)? - output(shown.label)?))?
     };
@@ -91,7 +92,7 @@ fn worst(report: &Report) -> String {
     }
     wrong.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.image.cmp(&b.1.image)));
     // Changed ones are among them that nobody chose for this.
-    wrong.truncate(MOST_WRONG);
+    wrong.truncate(WORST_SHOWN);
     let count = last.accuracy.images - last.accuracy.correct;
     let mut text = format!(
         "<h3>Images that <code>{}</code> is most wrong about</h3>\n<p>{} of the {} wrong ones, the one first whose label is furthest behind, in units of the last stage. Bars are the scores of the classes above the lowest one; an arrow points at the class given.</p>\n<div class=\"gallery\">\n",
@@ -101,8 +102,7 @@ fn worst(report: &Report) -> String {
     );
     for (distance, shown) in wrong {
         let ends = [report.stages.first(), Some(last)].into_iter().flatten();
-        let scores: Vec<&ShownScores> =
-            ends.filter_map(|row| shown.scores.iter().find(|scores| scores.stage == row.name)).collect();
+        let scores: Vec<&ShownScores> = ends.filter_map(|row| shown.scores_of(&row.name)).collect();
         let class = scores.last().map_or(0, |scores| scores.class);
         text += &format!(
             "<figure>{}<figcaption>Image {}, a {}, is taken for a {class}; its own score is {} lower.</figcaption>{}</figure>\n",
@@ -150,14 +150,17 @@ fn bars(shown: &ShownImage, models: &[&ShownScores]) -> String {
     let matters = |class: usize| {
         class == shown.label as usize || models.iter().any(|scores| scores.class as usize == class)
     };
+    let ranges: Vec<(f64, f64)> = models
+        .iter()
+        .map(|scores| {
+            let hull = |(low, high): (f64, f64), &value: &f64| (low.min(value), high.max(value));
+            scores.outputs.iter().fold((f64::INFINITY, f64::NEG_INFINITY), hull)
+        })
+        .collect();
     for class in (0..classes).filter(|&class| classes <= MOST_BARS || matters(class)) {
         let label = if class == shown.label as usize { " label" } else { "" };
         text += &format!("<tr><th scope=\"row\">{class}{label}</th>");
-        for scores in models {
-            let (least, greatest) = scores
-                .outputs
-                .iter()
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &value| (a.min(value), b.max(value)));
+        for (scores, (least, greatest)) in models.iter().zip(&ranges) {
             let value = scores.outputs.get(class).copied().unwrap_or(0.0);
             let given = class == scores.class as usize;
             text += &format!(

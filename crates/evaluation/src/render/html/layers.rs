@@ -52,8 +52,8 @@ fn noisiest(noise: &Noise) -> String {
     let clipped = noise
         .activations
         .iter()
-        .filter(|activation| activation.above + activation.below > 0.0)
-        .max_by(|a, b| (a.above + a.below).total_cmp(&(b.above + b.below)));
+        .filter(|activation| activation.beyond() > 0.0)
+        .max_by(|a, b| a.beyond().total_cmp(&b.beyond()));
     let images = thousands(noise.images as u64);
     let mut text = match worst {
         None => format!("<p>On {images} images the integers are exactly the floats."),
@@ -67,7 +67,7 @@ fn noisiest(noise: &Noise) -> String {
         Some(activation) => format!(
             " Most elements beyond the codes has <code>{}</code>: {}.",
             escape::text(&activation.tensor),
-            percent(activation.above + activation.below)
+            percent(activation.beyond())
         ),
     };
     text + "</p>\n"
@@ -78,10 +78,8 @@ fn activation(activation: &ActivationNoise) -> Vec<String> {
         || "-".to_owned(),
         |histogram| format!("{} to {}", significant(histogram.low), significant(histogram.high)),
     );
-    let beyond = activation
-        .histogram
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |_| percent(activation.above + activation.below));
+    let beyond =
+        activation.histogram.as_ref().map_or_else(|| "-".to_owned(), |_| percent(activation.beyond()));
     vec![
         escape::text(&activation.tensor),
         level(activation.decibels),
@@ -92,11 +90,13 @@ fn activation(activation: &ActivationNoise) -> Vec<String> {
     ]
 }
 
-fn level(decibels: Option<f64>) -> String {
-    match decibels {
-        None => "exact".to_owned(),
-        Some(decibels) => format!("{decibels:.1}{}", chart::bar(decibels / FULL, "bar")),
-    }
+/// `37.9`, or `exact` where there is no noise.
+pub(super) fn decibels(decibels: Option<f64>) -> String {
+    decibels.map_or_else(|| "exact".to_owned(), |decibels| format!("{decibels:.1}"))
+}
+
+fn level(level: Option<f64>) -> String {
+    decibels(level) + &level.map_or_else(String::new, |level| chart::bar(level / FULL, "bar"))
 }
 
 fn histogram(histogram: &Histogram) -> String {

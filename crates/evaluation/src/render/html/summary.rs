@@ -195,15 +195,7 @@ pub(super) fn accuracy(report: &Report) -> String {
         let accuracy = &row.accuracy;
         let name = escape::text(&row.name);
         let range = percent_range(accuracy.low, accuracy.high);
-        let label = format!("{name}: {}, interval {range} percent", percent(accuracy.fraction));
-        let chart = chart::interval(
-            axis,
-            accuracy.low,
-            accuracy.fraction,
-            accuracy.high,
-            first.accuracy.fraction,
-            &label,
-        );
+        let chart = chart::accuracy(axis, &name, accuracy, first.accuracy.fraction);
         let changed = row.versus_previous.as_ref().map_or_else(
             || "-".to_owned(),
             |versus| {
