@@ -241,6 +241,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Placement;
     use crate::plan::plan;
 
     /// A convolution, a depthwise one, one in two groups behind a pooling, and two linear layers.
@@ -286,7 +287,8 @@ mod tests {
     #[test]
     fn both_sides_of_a_pair_get_the_same_ranges() {
         let graph = network(&[0.5, -2.0, 0.01, 30.0, 0.125, -0.75, 1.0], "Relu(%conv)");
-        let (equalized, pairs) = equalize(&graph, &plan(&graph, &HashSet::new()).unwrap()).unwrap();
+        let (equalized, pairs) =
+            equalize(&graph, &plan(&graph, Placement::Integer, &HashSet::new()).unwrap()).unwrap();
         assert_eq!(pairs, 4);
         let range = |values: &[f32]| values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         let (fc, logits) = (weights(&equalized, "fc"), weights(&equalized, "logits"));
@@ -299,7 +301,8 @@ mod tests {
     fn what_is_not_homogeneous_or_read_twice_ends_a_pair() {
         for between in ["Sigmoid(%conv)", "Add(%conv, %conv)"] {
             let graph = network(&[0.5, -2.0, 0.01, 30.0], between);
-            let (equalized, pairs) = equalize(&graph, &plan(&graph, &HashSet::new()).unwrap()).unwrap();
+            let (equalized, pairs) =
+                equalize(&graph, &plan(&graph, Placement::Integer, &HashSet::new()).unwrap()).unwrap();
             assert_eq!(pairs, 3, "{between}");
             assert_eq!(weights(&equalized, "conv"), weights(&graph, "conv"), "{between}");
         }
@@ -311,7 +314,8 @@ mod tests {
         elements[9..18].fill(0.0);
         elements[18..27].fill(1e-20);
         let graph = network(&elements, "Relu(%conv)");
-        let (equalized, _) = equalize(&graph, &plan(&graph, &HashSet::new()).unwrap()).unwrap();
+        let (equalized, _) =
+            equalize(&graph, &plan(&graph, Placement::Integer, &HashSet::new()).unwrap()).unwrap();
         assert_eq!(weights(&equalized, "conv")[9..27], weights(&graph, "conv")[9..27]);
     }
 
@@ -325,7 +329,7 @@ mod tests {
             let spread: Vec<f32> =
                 weights.iter().enumerate().map(|(i, weight)| weight * factors[i % factors.len()]).collect();
             let graph = network(&spread, "Relu(%conv)");
-            let (equalized, _) = equalize(&graph, &plan(&graph, &HashSet::new()).unwrap()).unwrap();
+            let (equalized, _) = equalize(&graph, &plan(&graph, Placement::Integer, &HashSet::new()).unwrap()).unwrap();
             let (before, after) = (run(&graph, &pixels), run(&equalized, &pixels));
             // Logits may cancel: the error is relative to the sum of magnitudes that they are made of.
             let magnitude = before.iter().fold(1.0_f32, |most, value| most.max(value.abs()));

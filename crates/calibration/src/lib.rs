@@ -45,6 +45,8 @@ pub struct Settings {
     pub weight_bits: u32,
     /// Whether `per_axis` goes for the layer of the logits too.
     pub logits: LogitScales,
+    /// Where quantizers are put.
+    pub placement: Placement,
     /// How the range of an activation is chosen.
     pub method: Method,
     /// Equalize the ranges of channels between layers first (Nagel et al. 2019, section 4.1).
@@ -66,6 +68,18 @@ pub enum LogitScales {
     /// One for each channel, as in all other layers and in ONNX Runtime's quantizer: finer weights,
     /// and the integer stages have to bring the logits to one scale.
     PerChannel,
+}
+
+/// Where quantizers are put, where there is a choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// As integers serve best: logits stay raw sums, the branches of a `Concat` have the range of its result, so that
+    /// nothing is brought to another scale there, and an average has a range of its own.
+    #[default]
+    Integer,
+    /// As ONNX Runtime's static quantizer has them: logits are quantized, each branch of a `Concat` has a range of
+    /// its own, and the result of an `AveragePool` has the scale of its operand.
+    OnnxRuntime,
 }
 
 /// How the range of an activation follows from what was observed.
@@ -125,7 +139,7 @@ pub fn quantize(
     normalization: &Normalization,
     settings: Settings,
 ) -> Result<Quantized, CalibrationError> {
-    let planned = |graph: &Graph| plan::plan(graph, &settings.overrides.excluded(graph)?);
+    let planned = |graph: &Graph| plan::plan(graph, settings.placement, &settings.overrides.excluded(graph)?);
     let mut own = graph.graph().clone();
     if settings.equalize {
         own = equalize::equalize(&own, &planned(&own)?)?.0;

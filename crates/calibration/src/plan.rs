@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use onnx2int_graph::pointwise::{self, Cone, known_tensor};
 use onnx2int_graph::{DType, Graph, Node, NodeId, Op, Tensor, ValueId, movement};
 
-use crate::{CalibrationError, Unsupported};
+use crate::{CalibrationError, Placement, Unsupported};
 
 /// A layer with constant weights.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +29,11 @@ pub(crate) struct Plan {
     pub(crate) layers: BTreeMap<NodeId, Layer>,
     /// The operand slots that read a quantized value, by node.
     pub(crate) operands: BTreeMap<NodeId, Vec<usize>>,
-    /// Nodes that move or select data, whose results have the parameters of their operand.
+    /// Nodes that move, select or average data, whose results have the parameters of their operand.
     pub(crate) carriers: BTreeSet<NodeId>,
     /// Relus and Clips that the quantizer behind a layer or a sum takes over.
     pub(crate) fused: HashSet<NodeId>,
-    /// Graph outputs that are quantized: they come from no layer.
+    /// Graph outputs that are quantized: they come from no layer, unless [`Placement::OnnxRuntime`] is asked for.
     pub(crate) outputs: Vec<ValueId>,
     /// Quantized values that take the range of another one, a `Concat` that alone reads them.
     pub(crate) range_of: BTreeMap<ValueId, ValueId>,
@@ -44,7 +44,11 @@ pub(crate) struct Plan {
 }
 
 /// Plans the graph; `excluded` nodes stay float.
-pub(crate) fn plan(graph: &Graph, excluded: &HashSet<NodeId>) -> Result<Plan, CalibrationError> {
+pub(crate) fn plan(
+    graph: &Graph,
+    placement: Placement,
+    excluded: &HashSet<NodeId>,
+) -> Result<Plan, CalibrationError> {
     let mut planner = Planner {
         graph,
         plan: Plan {
@@ -57,6 +61,7 @@ pub(crate) fn plan(graph: &Graph, excluded: &HashSet<NodeId>) -> Result<Plan, Ca
             observed: Vec::new(),
             input: float_input(graph)?,
         },
+        placement,
         excluded,
         sums: HashSet::new(),
     };
@@ -78,6 +83,7 @@ pub(crate) fn plan(graph: &Graph, excluded: &HashSet<NodeId>) -> Result<Plan, Ca
 struct Planner<'g> {
     graph: &'g Graph,
     plan: Plan,
+    placement: Placement,
     excluded: &'g HashSet<NodeId>,
     /// What layers and sums of two values give, with the Relu behind them: a function starts here.
     sums: HashSet<ValueId>,
@@ -114,6 +120,9 @@ impl Planner<'_> {
             },
             Op::AveragePool(_) | Op::GlobalAveragePool => {
                 self.sums.insert(node.output);
+                if self.placement == Placement::OnnxRuntime && matches!(node.op, Op::AveragePool(_)) {
+                    self.plan.carriers.insert(id);
+                }
                 self.reads(id, vec![0]);
                 Ok(())
             }
@@ -138,7 +147,7 @@ impl Planner<'_> {
                 if !graph.outputs().contains(&node.output) {
                     return Err("expected as the last node only; its result is used".to_owned());
                 }
-                if node.input(0).is_some_and(|logits| !self.is_logits(logits)) {
+                if node.input(0).is_some_and(|logits| !self.stays_float(logits)) {
                     self.reads(id, vec![0]);
                 }
                 Ok(())
@@ -188,7 +197,7 @@ impl Planner<'_> {
 
     fn movement(&mut self, id: NodeId, node: &Node) -> Result<(), String> {
         // Behind the logits nothing is quantized, and a shape is no activation.
-        if self.is_logits(node.output) || self.graph.value(node.output).ty.dtype != DType::F32 {
+        if self.stays_float(node.output) || self.graph.value(node.output).ty.dtype != DType::F32 {
             return Ok(());
         }
         let moved: Vec<usize> = (0..node.inputs.len())
@@ -264,6 +273,11 @@ impl Planner<'_> {
         self.sums.contains(&value) && !fused
     }
 
+    /// Whether a value is not quantized: logits are, as sums, in integers already.
+    fn stays_float(&self, value: ValueId) -> bool {
+        self.placement == Placement::Integer && self.is_logits(value)
+    }
+
     /// Whether the elements of a value come from the layer of the logits.
     fn is_logits(&self, value: ValueId) -> bool {
         movement::origins(self.graph, value).into_iter().all(|origin| {
@@ -283,7 +297,7 @@ impl Planner<'_> {
             let tail = graph.producer(output).is_some_and(|(_, node)| {
                 matches!(node.op, Op::Softmax { .. } | Op::LogSoftmax { .. } | Op::ArgMax { .. })
             });
-            !tail && !self.is_logits(output)
+            !tail && !self.stays_float(output)
         };
         self.plan.outputs = outputs.filter(float).filter(ends).collect();
 
@@ -318,6 +332,7 @@ impl Planner<'_> {
         }
         let behind = self.range_source(node.output);
         match node.op {
+            Op::Concat { .. } if self.placement == Placement::OnnxRuntime => value,
             Op::Concat { .. } | Op::Pad => behind,
             _ if self.plan.carriers.contains(&reader) && behind != node.output => behind,
             _ => value,

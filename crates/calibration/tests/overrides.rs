@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
 
 use onnx2int_calibration::{
-    LogitScales, Method, MethodName, NodeOverride, Overrides, Quantized, Settings, TensorOverride, quantize,
+    LogitScales, Method, MethodName, NodeOverride, Overrides, Placement, Quantized, Settings, TensorOverride,
+    quantize,
 };
 use onnx2int_dataset::{Images, Normalization, PIXELS};
 use onnx2int_graph::{Graph, Stage, metadata, verify, verify_stage};
@@ -30,6 +31,7 @@ fn quantized(overrides: Overrides) -> Result<Quantized, String> {
         per_axis: true,
         weight_bits: 8,
         logits: LogitScales::Shared,
+        placement: Placement::Integer,
         method: Method::MinMax,
         equalize: false,
         correct_bias: false,

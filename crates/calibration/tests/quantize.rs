@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's own functions cannot do fails the test")]
 
-use onnx2int_calibration::{CalibrationError, LogitScales, Method, Overrides, Quantized, Settings, quantize};
+use onnx2int_calibration::{
+    CalibrationError, LogitScales, Method, Overrides, Placement, Quantized, Settings, quantize,
+};
 use onnx2int_dataset::{Images, Normalization, PIXELS};
 use onnx2int_graph::{Graph, Op, Stage, Tensor, verify, verify_stage};
 
@@ -36,6 +38,7 @@ fn settings(per_axis: bool) -> Settings {
         per_axis,
         weight_bits: 8,
         logits: LogitScales::Shared,
+        placement: Placement::Integer,
         method: Method::MinMax,
         equalize: false,
         correct_bias: false,
@@ -321,4 +324,49 @@ fn equalization_helps_one_scale_for_channels_that_differ() {
     };
     let (plain, equalized) = (error(false), error(true));
     assert!(equalized < 0.5 * plain, "{equalized} {plain}");
+}
+
+/// Two branches of unlike ranges, an average, and logits.
+const BRANCHES: &str = "
+in    %input: f32[N,1,28,28]
+const %wide.weight: f32[2,1,3,3] = cycle [0.5, -0.25, 0.125, -0.75, 1.0]
+const %narrow.weight: f32[2,1,3,3] = cycle [0.05, -0.02, 0.01, -0.07, 0.1]
+const %fc.weight: f32[4,196] = cycle [0.03, -0.02, 0.01, 0.05, -0.04, 0.02, -0.03]
+%wide: f32[N,2,28,28] = Conv(%input, %wide.weight) pads=[1,1,1,1]
+%narrow: f32[N,2,28,28] = Conv(%input, %narrow.weight) pads=[1,1,1,1]
+%concat: f32[N,4,28,28] = Concat(%wide, %narrow) axis=1
+%average: f32[N,4,7,7] = AveragePool(%concat) kernel_shape=[4,4] strides=[4,4]
+%flatten: f32[N,196] = Flatten(%average)
+%fc: f32[N,4] = Gemm(%flatten, %fc.weight) transB=1
+out %fc
+";
+
+#[test]
+fn quantizers_are_placed_as_asked_for() {
+    let graph = Graph::from_text(BRANCHES).unwrap();
+    let images = images(5);
+    let scales = |placement| {
+        let settings = Settings { placement, ..settings(true) };
+        let verified = verify(&graph).unwrap();
+        let quantized =
+            quantize(verified, &images, &[0, 1, 2, 3, 4], &Normalization::default(), settings).unwrap();
+        verify_stage(&quantized.graph, Stage::Quantized).unwrap();
+        let graph = quantized.graph;
+        // The logits' quantizer stands in front of the output, which keeps its name.
+        let names = ["wide", "narrow", "concat", "average", "flatten", "fc"];
+        names.map(|name| {
+            let quantizer = graph.node(graph.node_by_name(&format!("{name}_quantize"))?);
+            graph.constant_operand(quantizer, 1)?.as_single::<f32>()
+        })
+    };
+    let [wide, narrow, concat, average, flatten, logits] = scales(Placement::Integer);
+    assert!(wide.is_some() && wide == narrow && wide == concat, "nothing is rescaled for the Concat");
+    assert!(average < concat && average == flatten, "{average:?} {concat:?}");
+    assert_eq!(logits, None, "logits are sums");
+
+    let [wide, narrow, whole, average, flatten, logits] = scales(Placement::OnnxRuntime);
+    assert_eq!((whole, wide), (concat, concat));
+    assert!(narrow < wide, "each branch has its own range");
+    assert_eq!((average, flatten), (whole, whole), "an average over windows keeps the scale");
+    assert!(logits.is_some());
 }

@@ -7,9 +7,11 @@ use crate::Kernel;
 use crate::kernel::with_lanes;
 use crate::lanes::{Lanes, MOST_LANES};
 
-/// Sums that are on their way at once: enough for the latency of a dot product, and with their weights few enough for
-/// sixteen registers.
-const SUMS: usize = 6;
+/// Sums that are on their way at once: two dot products a cycle of a latency of five take ten.
+const SUMS: usize = 10;
+
+/// Weights that they take by turns, few enough to be in registers beside the sums where there are sixteen.
+const WEIGHTS: usize = 2;
 
 /// Multiplications and additions that a kernel's dot products do in a second on one thread, with all operands
 /// in registers. None where the processor lacks the instructions.
@@ -36,17 +38,21 @@ fn measure<S: Lanes>(lanes: S, duration: Duration) -> f64 {
 
 #[inline(always)]
 fn rounds<S: Lanes>(lanes: S, rounds: usize) {
-    // Others for each sum, and another operand in each round, or products would be computed once only.
-    let packed: [[u8; 4 * MOST_LANES]; SUMS] =
-        std::array::from_fn(|sum| black_box([sum as u8; 4 * MOST_LANES]));
-    let mut weights = [lanes.weights(&packed[0]); SUMS];
+    // Other sums to begin with, or two of one weight would be one; another operand in each round, or products would be
+    // computed once only.
+    let packed: [[u8; 4 * MOST_LANES]; WEIGHTS] =
+        std::array::from_fn(|weights| black_box([weights as u8; 4 * MOST_LANES]));
+    let mut weights = [lanes.weights(&packed[0]); WEIGHTS];
     for (weights, packed) in weights.iter_mut().zip(&packed) {
         *weights = lanes.weights(packed);
     }
     let mut sums = [lanes.splat(0); SUMS];
+    for (first, sum) in (0..).zip(&mut sums) {
+        *sum = lanes.splat(black_box(first));
+    }
     for round in 0..rounds {
         let x = ((round & 0x7f) as u32 * 0x0001_0001).to_ne_bytes();
-        for (sum, &weights) in sums.iter_mut().zip(&weights) {
+        for (sum, &weights) in sums.iter_mut().zip(weights.iter().cycle()) {
             *sum = lanes.dot(*sum, x, weights);
         }
     }

@@ -1,13 +1,13 @@
 //! `onnx2int quantize`: a float model to 8-bit QDQ form.
 
 use anyhow::Context;
-use onnx2int_calibration::{LogitScales, Method, Overrides, Settings, quantize};
+use onnx2int_calibration::{LogitScales, Method, Overrides, Placement, Settings, quantize};
 use onnx2int_dataset::{ImageSource, OpenOptions, open, spread};
 use onnx2int_evaluation::ScoredModel;
 use onnx2int_graph::{Graph, Stage, metadata, verify, verify_stage};
 use onnx2int_transforms::{RewriteLog, prepare};
 
-use crate::arguments::{CalibrationMethod, Logits, Quantize};
+use crate::arguments::{CalibrationMethod, Logits, Quantize, QuantizerPlacement};
 use crate::execution::Interpreter;
 use crate::{console, files, images};
 
@@ -25,6 +25,10 @@ pub(crate) fn run(arguments: &Quantize) -> anyhow::Result<()> {
         logits: match arguments.logits {
             Logits::Shared => LogitScales::Shared,
             Logits::PerChannel => LogitScales::PerChannel,
+        },
+        placement: match arguments.placement {
+            QuantizerPlacement::Integer => Placement::Integer,
+            QuantizerPlacement::Onnxruntime => Placement::OnnxRuntime,
         },
         method: match arguments.calibration {
             CalibrationMethod::MinMax => Method::MinMax,

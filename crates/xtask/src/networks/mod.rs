@@ -31,10 +31,10 @@ use effects::{Effect, EffectSteps, EffectsReport, NetworkEffects};
 use fixtures::Network;
 use maker::Maker;
 use report::Report;
-use results::{Findings, NetworkResult, Quantizers, Row};
-use steps::{Scored, Step, Subject};
+use results::{Comparisons, Findings, NetworkResult, Quantizers, Row};
+use steps::{Quantizer, Scored, Step, Subject};
 
-/// The twin that is made with the settings of `onnx2int quantize --per-axis --logits per-channel`.
+/// The twin that is made with the settings of `onnx2int quantize --per-axis --logits per-channel --placement onnxruntime`.
 const COMPARABLE: &str = "ort";
 
 /// Which networks, and how thoroughly.
@@ -172,13 +172,13 @@ fn network_result(
     folder: &str,
     extent: Extent,
 ) -> anyhow::Result<NetworkResult> {
-    let subject = |twin: Option<&String>| Subject {
+    let subject = |quantizer: Quantizer| Subject {
         network: network.name.clone(),
-        twin: twin.cloned(),
+        quantizer,
         folder: folder.to_owned(),
         extent,
     };
-    let ours = subject(None);
+    let [ours, placed] = [Quantizer::Ours, Quantizer::OursPlacedAsTheirs].map(subject);
     let mut failures = Vec::new();
     let step = ours.score(Scored::FloatOnnxRuntime);
     let float = match maker.make(&step)? {
@@ -190,18 +190,21 @@ fn network_result(
     };
     let mut rows = Vec::new();
     let mut quantized = Vec::new();
-    for subject in [None].into_iter().chain(network.twins.iter().map(Some)).map(subject) {
+    let twins = network.twins.iter().map(|twin| subject(Quantizer::Theirs(twin.clone())));
+    for subject in [ours.clone(), placed.clone()].into_iter().chain(twins) {
         let findings = findings(maker, &subject)?;
         quantized.push((subject.by().to_owned(), findings.quantized_onnxruntime.clone()));
         rows.push(Row::new(&subject.network, subject.by(), findings));
     }
     let score_by =
         |wanted: &str| quantized.iter().find(|(by, _)| by == wanted).and_then(|(_, score)| score.as_ref());
-    let quantizers = match (score_by(ours.by()), score_by(COMPARABLE)) {
-        (Some(ours), Some(theirs)) => Some(Quantizers::compare(ours, theirs)?),
-        _ => None,
+    let against_theirs = |ours: &Subject| match (score_by(ours.by()), score_by(COMPARABLE)) {
+        (Some(ours), Some(theirs)) => Quantizers::compare(ours, theirs).map(Some),
+        _ => Ok(None),
     };
-    Ok(NetworkResult::new(network.name.clone(), float, quantizers, rows, failures))
+    let comparisons =
+        Comparisons { same_settings: against_theirs(&placed)?, own_placement: against_theirs(&ours)? };
+    Ok(NetworkResult::new(network.name.clone(), float, comparisons, rows, failures))
 }
 
 /// Takes one quantized file to integers; what is refused stands among the failures, and what needs it is not tried.

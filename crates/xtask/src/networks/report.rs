@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::Extent;
-use super::results::{Count, LARGEST_DIFFERENCE, LEAST_AGREEMENT, NetworkResult, Row};
+use super::results::{
+    Comparisons, Count, LARGEST_DIFFERENCE, LEAST_AGREEMENT, NetworkResult, Quantizers, Row,
+};
 
-const SCHEMA: &str = "onnx2int-networks/2";
+const SCHEMA: &str = "onnx2int-networks/3";
 
 /// Every network, judged.
 #[derive(Serialize)]
@@ -63,10 +65,12 @@ impl Report {
              Bits: every inner integer tensor of {} images is the same in the interpreter, tract, and ONNX Runtime with \
              and without optimizations, and so are the raw outputs of {} images in the last three.\n\n\
              ## Our quantizer and ONNX Runtime's\n\n{}\n\
-             Both with one weight scale a channel, that of the logits included, u8 activations, i8 weights and min-max ranges of the same 1000 training \
-             images; both scored in ONNX Runtime.\n\
+             All with one weight scale a channel, that of the logits included, u8 activations, i8 weights and min-max ranges of the same 1000 training \
+             images; all scored in ONNX Runtime.\n\
+             With the same settings quantizers are where ONNX Runtime's quantizer puts them (`--placement onnxruntime`); in our own placement, \
+             the default, logits stay sums, branches of a Concat share a scale, and averages have a range of their own.\n\
              Lost are the images that only theirs gets right, gained those that only ours does.\n\
-             Ours must get at least as many images right on each network; the p-value of McNemar's mid-p test says whether a \
+             With the same settings ours must get at least as many images right on each network; the p-value of McNemar's mid-p test says whether a \
              difference is more than noise.\n",
             self.table(),
             self.images_scored,
@@ -122,34 +126,30 @@ impl Report {
     }
 
     fn quantizers(&self) -> String {
-        let mut text =
-            String::from("| network | ours | ONNX Runtime's | ours against it |\n|---|---|---|---|\n");
-        for network in &self.networks {
-            let Some(compared) = network.quantizers else {
-                let _ = writeln!(text, "| {} | - | - | - |", network.name);
-                continue;
-            };
-            let of = |correct| accuracy(Some(Count { correct, images: compared.images }));
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} |",
-                network.name,
-                of(compared.ours),
-                of(compared.theirs),
-                compared.paired_test
-            );
+        let mut text = String::from(
+            "| network | placement | ours | ONNX Runtime's | ours against it |\n|---|---|---|---|---|\n",
+        );
+        let placements: [(&str, fn(&Comparisons) -> Option<Quantizers>); 2] =
+            [("the same", |both| both.same_settings), ("our own", |both| both.own_placement)];
+        for (placement, compared) in placements {
+            for network in &self.networks {
+                let cells = compared(&network.quantizers).map_or_else(
+                    || "- | - | -".to_owned(),
+                    |compared| {
+                        let of = |correct| accuracy(Some(Count { correct, images: compared.images }));
+                        format!("{} | {} | {}", of(compared.ours), of(compared.theirs), compared.paired_test)
+                    },
+                );
+                let _ = writeln!(text, "| {} | {placement} | {cells} |", network.name);
+            }
+            let all = self.networks.iter().filter_map(|network| compared(&network.quantizers));
+            let (ours, theirs) =
+                all.fold((0, 0), |(ours, theirs), both| (ours + both.ours, theirs + both.theirs));
+            let more = ours as i64 - theirs as i64;
+            let _ = writeln!(text, "| all, images right | {placement} | {ours} | {theirs} | {more:+} |");
         }
-        let (ours, theirs) = sums(&self.networks);
-        let _ =
-            writeln!(text, "| all, images right | {ours} | {theirs} | {:+} |", ours as i64 - theirs as i64);
         text
     }
-}
-
-/// The right images of all networks that were compared: ours, and theirs.
-fn sums(networks: &[NetworkResult]) -> (usize, usize) {
-    let compared = networks.iter().filter_map(|network| network.quantizers);
-    compared.fold((0, 0), |(ours, theirs), both| (ours + both.ours, theirs + both.theirs))
 }
 
 fn of_rows(rows: &[Row]) -> Vec<String> {
@@ -194,7 +194,7 @@ fn nothing() -> String {
 #[cfg(test)]
 mod tests {
     use super::super::results::tests::{good, score};
-    use super::super::results::{Bits, Findings, Quantizers};
+    use super::super::results::{Bits, Findings};
     use super::*;
     use crate::conform::Runtime;
 
@@ -204,7 +204,8 @@ mod tests {
         let row = Row::new("net", "onnx2int", findings);
         let float = Some(Count { correct: 995, images: 1_000 });
         let quantizers = Quantizers::compare(&score("ort", &[0, 0]), &score("ort", &[0, 1])).unwrap();
-        let network = NetworkResult::new("net".to_owned(), float, Some(quantizers), vec![row], vec![]);
+        let quantizers = Comparisons { same_settings: Some(quantizers), own_placement: None };
+        let network = NetworkResult::new("net".to_owned(), float, quantizers, vec![row], vec![]);
         Report::new(EXTENT, vec![network])
     }
 
@@ -217,7 +218,9 @@ mod tests {
             "| net | onnx2int | 99.50 % | 99.00 % | 99.00 % | 99.00 % | +0.00 | 100.00 % | holds | equal |";
         assert!(text.contains(row), "{text}");
         assert!(
-            text.contains("| net | 100.00 % | 50.00 % | 0 lost, 1 gained, p = 0.50: within noise |"),
+            text.contains(
+                "| net | the same | 100.00 % | 50.00 % | 0 lost, 1 gained, p = 0.50: within noise |"
+            ),
             "{text}"
         );
         assert!(text.contains("at most 0.10 percentage points and at least 99.8 %"), "{text}");
@@ -250,10 +253,11 @@ mod tests {
     fn networks_are_summed_and_each_is_judged_alone() {
         let of = |ours: &[u32], theirs: &[u32]| {
             let quantizers = Quantizers::compare(&score("ort", ours), &score("ort", theirs)).unwrap();
-            NetworkResult::new("net".to_owned(), None, Some(quantizers), vec![], vec![])
+            let quantizers = Comparisons { same_settings: Some(quantizers), own_placement: Some(quantizers) };
+            NetworkResult::new("net".to_owned(), None, quantizers, vec![], vec![])
         };
         let report = Report::new(EXTENT, vec![of(&[0, 1], &[0, 0]), of(&[0, 0], &[1, 0])]);
-        assert!(report.markdown().contains("| all, images right | 3 | 3 | +0 |"));
+        assert!(report.markdown().contains("| all, images right | the same | 3 | 3 | +0 |"));
         let [failure] = report.failures.as_slice() else { panic!("{:?}", report.failures) };
         assert!(failure.contains("our quantizer gets 1 of 2 images right, ONNX Runtime's 2"), "{failure}");
     }

@@ -92,7 +92,16 @@ pub(crate) struct Row {
     pub failures: Vec<String>,
 }
 
-/// Our quantizer against ONNX Runtime's with the same settings, both scored in ONNX Runtime.
+/// Our quantizer against ONNX Runtime's; nothing where one of them could not be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Comparisons {
+    /// With the same settings, quantizers in the same places: this is what is held to a bar.
+    pub same_settings: Option<Quantizers>,
+    /// With quantizers where we put them by default.
+    pub own_placement: Option<Quantizers>,
+}
+
+/// Two quantized files of a network, both scored in ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Quantizers {
     pub ours: usize,
@@ -108,7 +117,7 @@ pub(crate) struct NetworkResult {
     pub name: String,
     /// In ONNX Runtime.
     pub float: Option<Count>,
-    pub quantizers: Option<Quantizers>,
+    pub quantizers: Comparisons,
     pub rows: Vec<Row>,
     /// What is wrong with the float file, and with our quantizer compared with another.
     pub failures: Vec<String>,
@@ -314,11 +323,11 @@ impl NetworkResult {
     pub(crate) fn new(
         name: String,
         float: Option<Count>,
-        quantizers: Option<Quantizers>,
+        quantizers: Comparisons,
         rows: Vec<Row>,
         mut failures: Vec<String>,
     ) -> Self {
-        match quantizers {
+        match quantizers.same_settings {
             Some(Quantizers { ours, theirs, images, paired_test }) if ours < theirs => {
                 failures.push(format!(
                     "{name}: our quantizer gets {ours} of {images} images right, ONNX Runtime's {theirs} with the \
@@ -445,8 +454,10 @@ pub(crate) mod tests {
         let (ours, theirs) = (score("ort", &[0, 0, 1, 0]), score("ort", &[0, 1, 0, 1]));
         let compared = Quantizers::compare(&ours, &theirs).unwrap();
         assert_eq!((compared.paired_test.gained, compared.paired_test.lost), (2, 1));
-        let failures =
-            |quantizers| NetworkResult::new("net".to_owned(), None, quantizers, vec![], vec![]).failures;
+        let failures = |same_settings| {
+            let quantizers = Comparisons { same_settings, ..Comparisons::default() };
+            NetworkResult::new("net".to_owned(), None, quantizers, vec![], vec![]).failures
+        };
         assert_eq!(failures(Some(compared)), Vec::<String>::new());
         let worse = Quantizers::compare(&theirs, &ours).unwrap();
         let told = &failures(Some(worse))[0];

@@ -20,11 +20,21 @@ const CERTIFICATE_CHECKER: &str = "scripts/check_certificate.py";
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub network: String,
-    /// The suffix of the file that another quantizer made; none where ours makes it of the float file.
-    pub twin: Option<String>,
+    pub quantizer: Quantizer,
     /// Where the results of all networks go.
     pub folder: String,
     pub extent: Extent,
+}
+
+/// Who quantized a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Quantizer {
+    /// `onnx2int quantize`, which puts quantizers where integers are served best.
+    Ours,
+    /// `onnx2int quantize`, which puts them where ONNX Runtime's quantizer does.
+    OursPlacedAsTheirs,
+    /// Another tool; the suffix of the file that it made.
+    Theirs(String),
 }
 
 /// A program that makes a step.
@@ -85,7 +95,11 @@ impl Subject {
 
     /// Whose quantized file it is.
     pub(crate) fn by(&self) -> &str {
-        self.twin.as_deref().unwrap_or("onnx2int")
+        match &self.quantizer {
+            Quantizer::Ours => "onnx2int",
+            Quantizer::OursPlacedAsTheirs => "onnx2int-placed-as-ort",
+            Quantizer::Theirs(suffix) => suffix,
+        }
     }
 
     /// Where its models of the later stages are, and where traces go.
@@ -99,22 +113,19 @@ impl Subject {
 
     /// The calls that make our quantized file; none where it is another's.
     pub(crate) fn quantize(&self) -> Option<Step> {
-        if self.twin.is_some() {
-            return None;
-        }
+        let placement: &[&str] = match self.quantizer {
+            Quantizer::Ours => &[],
+            Quantizer::OursPlacedAsTheirs => &["--placement", "onnxruntime"],
+            Quantizer::Theirs(_) => return None,
+        };
         let (model, output) = (self.model(Stage::Float), self.model(Stage::Quantized));
         let arguments = words(
             &[
-                ["quantize", "--model", &model, "--data-dir", DATA_DIR, "--per-axis"].as_slice(),
+                ["quantize", "--model", &model, "--data-dir", DATA_DIR].as_slice(),
                 // As the twins have them.
-                &[
-                    "--logits",
-                    "per-channel",
-                    "--calibration-samples",
-                    CALIBRATION_SAMPLES,
-                    "--output",
-                    &output,
-                ],
+                &["--per-axis", "--logits", "per-channel", "--calibration-samples", CALIBRATION_SAMPLES],
+                placement,
+                &["--output", &output],
             ]
             .concat(),
         );
@@ -178,18 +189,20 @@ impl Subject {
 
     /// The file of a stage.
     fn model(&self, stage: Stage) -> String {
-        match (stage, &self.twin) {
+        match (stage, &self.quantizer) {
             (Stage::Float, _) => format!("{FOLDER}/{}.onnx", self.network),
-            (Stage::Quantized, Some(suffix)) => format!("{FOLDER}/{}.{suffix}.onnx", self.network),
+            (Stage::Quantized, Quantizer::Theirs(suffix)) => {
+                format!("{FOLDER}/{}.{suffix}.onnx", self.network)
+            }
             _ => self.place().model(stage),
         }
     }
 
     /// What `onnx2int lower` begins the names of its files with.
     fn stem(&self) -> String {
-        match &self.twin {
-            None => self.network.clone(),
-            Some(suffix) => format!("{}.{suffix}", self.network),
+        match &self.quantizer {
+            Quantizer::Ours | Quantizer::OursPlacedAsTheirs => self.network.clone(),
+            Quantizer::Theirs(suffix) => format!("{}.{suffix}", self.network),
         }
     }
 
@@ -233,13 +246,18 @@ mod tests {
         Scored::ScaleOutOnnxRuntimePlain,
     ];
 
-    fn subject(twin: Option<&str>) -> Subject {
+    fn subject(quantizer: Quantizer) -> Subject {
         Subject {
             network: "net".to_owned(),
-            twin: twin.map(str::to_owned),
+            quantizer,
             folder: "reports/networks".to_owned(),
             extent: EXTENT,
         }
+    }
+
+    fn subjects() -> [Subject; 3] {
+        let theirs = Quantizer::Theirs("ort".to_owned());
+        [Quantizer::Ours, Quantizer::OursPlacedAsTheirs, theirs].map(subject)
     }
 
     fn every_step(subject: &Subject) -> Vec<Step> {
@@ -251,13 +269,20 @@ mod tests {
 
     #[test]
     fn the_commands_are_those_of_the_documentation() {
-        let ours = subject(None);
+        let ours = subject(Quantizer::Ours);
         assert_eq!(
             ours.quantize().unwrap().arguments.join(" "),
             "quantize --model data/networks/net.onnx --data-dir data/mnist --per-axis --logits per-channel \
              --calibration-samples 1000 --output reports/networks/net/onnx2int/models/net_quantized.onnx"
         );
-        let theirs = subject(Some("ort-i8"));
+        let placed = subject(Quantizer::OursPlacedAsTheirs).quantize().unwrap();
+        assert!(
+            placed
+                .arguments
+                .join(" ")
+                .contains("--calibration-samples 1000 --placement onnxruntime --output")
+        );
+        let theirs = subject(Quantizer::Theirs("ort-i8".to_owned()));
         assert!(theirs.quantize().is_none());
         assert_eq!(
             theirs.lower().arguments.join(" "),
@@ -273,7 +298,7 @@ mod tests {
 
     #[test]
     fn what_one_step_writes_the_next_ones_read() {
-        for subject in [subject(None), subject(Some("ort"))] {
+        for subject in subjects() {
             let steps = every_step(&subject);
             let written: Vec<&String> = steps.iter().flat_map(|step| &step.outputs).collect();
             for step in &steps {
@@ -286,7 +311,7 @@ mod tests {
 
     #[test]
     fn no_two_steps_share_a_name_or_a_file() {
-        let steps = [every_step(&subject(None)), every_step(&subject(Some("ort")))].concat();
+        let steps: Vec<Step> = subjects().iter().flat_map(every_step).collect();
         let names: std::collections::BTreeSet<_> = steps.iter().map(|step| &step.name).collect();
         assert_eq!(names.len(), steps.len());
         let outputs: Vec<_> = steps.iter().flat_map(|step| &step.outputs).collect();
@@ -297,7 +322,7 @@ mod tests {
     #[test]
     fn the_scripts_are_there() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for step in every_step(&subject(None)) {
+        for step in every_step(&subject(Quantizer::Ours)) {
             for input in step.inputs.iter().filter(|input| input.starts_with("scripts/")) {
                 assert!(root.join(input).is_file(), "{input:?}");
             }
