@@ -264,8 +264,13 @@ fn traces(folder: &Folder) {
     assert!(tensors.iter().any(|tensor| tensor["op"] == "ConvInteger" && tensor["dtype"] == "i32"));
     assert_eq!(header["left_out"], serde_json::json!([]));
     let digests = read("traces/i.digests.bin");
-    for (runtime, threads, apart) in [("tract", "1", true), ("tract-plain", "2", false)] {
-        let more = ["--images", "25", "--runtime", runtime, "--batch", "7", "--threads", threads];
+    let others: [(&str, &[&str], bool); 3] = [
+        ("tract", &["--threads", "1"], true),
+        ("tract-plain", &["--threads", "2"], false),
+        ("engine", &["--threads", "2", "--every-kernel"], true),
+    ];
+    for (runtime, more, apart) in others {
+        let more = [&["--images", "25", "--runtime", runtime, "--batch", "7"], more].concat();
         let other = trace("scale_out", "traces/t.json", &more);
         assert_eq!(other["observed_apart"], apart);
         assert_eq!((&other["tensors"], &other["digest"]), (&header["tensors"], &header["digest"]));

@@ -10,7 +10,6 @@ use crate::lanes::{Portable, PortablePairs};
 
 /// A set of instructions that the engine's kernels are compiled for. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Kernel {
     /// AVX-512 with VNNI: four products of bytes in each of sixteen lanes at once.
     Avx512Vnni,

@@ -14,8 +14,9 @@ pub(crate) struct EngineSession {
 }
 
 impl EngineSession {
-    pub(crate) fn new(graph: &Graph) -> Result<Self, RuntimeError> {
-        let engine = Engine::new(verified(graph)?).map_err(RuntimeError::Engine)?;
+    pub(crate) fn new(graph: &Graph, kernel: Option<Kernel>) -> Result<Self, RuntimeError> {
+        let options = Options { kernel, threads: None };
+        let engine = Engine::with_options(verified(graph)?, options).map_err(RuntimeError::Engine)?;
         Ok(Self { engine })
     }
 }

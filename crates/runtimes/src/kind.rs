@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use onnx2int_engine::Kernel;
 use onnx2int_graph::{DType, Graph, Stage, metadata};
 
 /// What executes a graph.
@@ -13,8 +14,9 @@ pub enum RuntimeKind {
     TractPlain,
     /// Our interpreter: the exact one.
     Interpreter,
-    /// Our engine, for graphs of stage scale_out alone: the fastest, with the interpreter's bits.
-    Engine,
+    /// Our engine, for graphs of stage scale_out alone: the fastest, with the interpreter's bits. With the kernel
+    /// named, or with the fastest of this processor.
+    Engine(Option<Kernel>),
 }
 
 /// Tract does not tell its version; a test compares this with the lock file.
@@ -22,7 +24,18 @@ const TRACT_VERSION: &str = "0.23.9";
 
 impl RuntimeKind {
     /// Every runtime.
-    pub const ALL: [Self; 4] = [Self::Tract, Self::TractPlain, Self::Interpreter, Self::Engine];
+    pub const ALL: [Self; 10] = [
+        Self::Tract,
+        Self::TractPlain,
+        Self::Interpreter,
+        Self::Engine(None),
+        Self::Engine(Some(Kernel::Avx512Vnni)),
+        Self::Engine(Some(Kernel::AvxVnni)),
+        Self::Engine(Some(Kernel::Avx2)),
+        Self::Engine(Some(Kernel::Neon)),
+        Self::Engine(Some(Kernel::Portable)),
+        Self::Engine(Some(Kernel::PortablePairs)),
+    ];
 
     /// Those that run a graph of any stage.
     pub const OF_ANY_STAGE: [Self; 3] = [Self::Tract, Self::TractPlain, Self::Interpreter];
@@ -32,7 +45,7 @@ impl RuntimeKind {
         let is_last = graph.metadata().get(metadata::STAGE).is_some_and(|s| s == Stage::ScaleOut.name());
         // A float tail is the engine's limit.
         let has_floats = graph.values().any(|(_, value)| value.ty.dtype == DType::F32);
-        if is_last && !has_floats { Self::Engine } else { Self::Tract }
+        if is_last && !has_floats { Self::Engine(None) } else { Self::Tract }
     }
 
     /// The name on the command line and in reports.
@@ -41,7 +54,13 @@ impl RuntimeKind {
             Self::Tract => "tract",
             Self::TractPlain => "tract-plain",
             Self::Interpreter => "interpreter",
-            Self::Engine => "engine",
+            Self::Engine(None) => "engine",
+            Self::Engine(Some(Kernel::Avx512Vnni)) => "engine-avx512-vnni",
+            Self::Engine(Some(Kernel::AvxVnni)) => "engine-avx-vnni",
+            Self::Engine(Some(Kernel::Avx2)) => "engine-avx2",
+            Self::Engine(Some(Kernel::Neon)) => "engine-neon",
+            Self::Engine(Some(Kernel::Portable)) => "engine-portable",
+            Self::Engine(Some(Kernel::PortablePairs)) => "engine-portable-pairs",
         }
     }
 
@@ -49,14 +68,14 @@ impl RuntimeKind {
     pub const fn version(self) -> &'static str {
         match self {
             Self::Tract | Self::TractPlain => TRACT_VERSION,
-            Self::Interpreter | Self::Engine => env!("CARGO_PKG_VERSION"),
+            Self::Interpreter | Self::Engine(_) => env!("CARGO_PKG_VERSION"),
         }
     }
 
     /// Whether the runtime rewrites a graph before it runs it, so that asking for more outputs may change what runs.
     pub const fn optimizes(self) -> bool {
         match self {
-            Self::Tract | Self::Engine => true,
+            Self::Tract | Self::Engine(_) => true,
             Self::TractPlain | Self::Interpreter => false,
         }
     }
@@ -83,6 +102,14 @@ mod tests {
             assert_eq!(RuntimeKind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(RuntimeKind::from_name("onnxruntime"), None);
+    }
+
+    #[test]
+    fn every_kernel_of_the_engine_is_a_runtime() {
+        for kernel in Kernel::ALL {
+            let kind = RuntimeKind::from_name(&format!("engine-{kernel}"));
+            assert_eq!(kind, Some(RuntimeKind::Engine(Some(kernel))));
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn prepare(
     let runtime: Option<Box<dyn Session>> = match (computed.is_empty(), kind) {
         (true, _) => None,
         (false, RuntimeKind::Interpreter) => Some(Box::new(InterpreterSession::new(reduced.clone()))),
-        (false, RuntimeKind::Engine) => Some(Box::new(EngineSession::new(&reduced)?)),
+        (false, RuntimeKind::Engine(kernel)) => Some(Box::new(EngineSession::new(&reduced, kernel)?)),
         (false, RuntimeKind::Tract) => Some(Box::new(TractSession::new(reduced.clone(), Plans::Optimized)?)),
         (false, RuntimeKind::TractPlain) => Some(Box::new(TractSession::new(reduced.clone(), Plans::Plain)?)),
     };

@@ -14,9 +14,6 @@ pub(crate) struct Time {
     /// What runs the model [default: the engine for one of integers only, tract for others]
     #[arg(long, value_name = "RUNTIME", value_parser = runtime_names())]
     pub(crate) runtime: Option<String>,
-    /// The engine's instructions [default: the fastest of this processor]
-    #[arg(long, value_name = "KERNEL", value_parser = kernel_names())]
-    pub(crate) kernel: Option<String>,
     /// Images of a run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
@@ -28,8 +25,4 @@ pub(crate) struct Time {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) threads: Threads,
-}
-
-fn kernel_names() -> clap::builder::PossibleValuesParser {
-    onnx2int_runtimes::Kernel::ALL.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().into()
 }

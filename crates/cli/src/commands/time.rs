@@ -46,12 +46,9 @@ pub(crate) fn run(arguments: &Time) -> anyhow::Result<()> {
     let (batch, threads) = (usize::from(arguments.batch), arguments.threads.count());
     let input = images(&model.graph, batch)?;
     let mut kernel = None;
-    let session = if kind == RuntimeKind::Engine {
-        let chosen = arguments.kernel.as_deref().and_then(Kernel::from_name).unwrap_or_else(Kernel::fastest);
-        kernel = Some(chosen);
-        prepare_engine(graph, EngineSettings { kernel: Some(chosen), threads })?
-    } else if arguments.kernel.is_some() {
-        bail!("--kernel is the engine's; {kind} chooses for itself");
+    let session = if let RuntimeKind::Engine(chosen) = kind {
+        kernel = Some(chosen.unwrap_or_else(Kernel::fastest));
+        prepare_engine(graph, EngineSettings { kernel, threads })?
     } else {
         prepare(kind, graph, model.graph.outputs())?
     };
@@ -97,7 +94,7 @@ fn run_once(
     batch: usize,
     threads: usize,
 ) -> anyhow::Result<()> {
-    if kind == RuntimeKind::Engine || batch == 1 || threads == 1 {
+    if matches!(kind, RuntimeKind::Engine(_)) || batch == 1 || threads == 1 {
         session.run(std::slice::from_ref(input))?;
     } else {
         run_parallel(session, input, batch.div_ceil(threads), threads, &|_| ())?;

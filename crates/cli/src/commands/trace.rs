@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use onnx2int_evaluation::{Execution, tensor_values, trace};
+use anyhow::{Context, bail};
+use onnx2int_evaluation::{Execution, Trace as Traced, tensor_values, trace};
 use onnx2int_graph::verify;
-use onnx2int_runtimes::RuntimeKind;
+use onnx2int_runtimes::{Kernel, RuntimeKind};
 
 use crate::arguments::Trace;
 use crate::images::{self, Wanted};
@@ -15,6 +15,9 @@ use crate::{console, files};
 pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
     let runtime = RuntimeKind::from_name(&arguments.runtime)
         .with_context(|| format!("no runtime is called {:?}", arguments.runtime))?;
+    if arguments.every_kernel && runtime != RuntimeKind::Engine(None) {
+        bail!("--every-kernel is for the runtime engine; {runtime} has one way to run a model");
+    }
     files::check_writable(&arguments.output)?;
     let model = files::read_model(&arguments.model)?;
     let scored = images::scored(&model, &arguments.preprocessing)?;
@@ -29,11 +32,12 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
     let (images, chosen) = wanted.open(scored.images)?;
     let images = images.as_ref();
     let execution = Execution { batch: usize::from(arguments.batch), threads: arguments.threads.count() };
-    let progress = Progress::new(format!("{} in {runtime}", model.file), images.len(), "images");
-    let advance = |done| progress.add(done);
+    let progress = |runtime| Progress::new(format!("{} in {runtime}", model.file), images.len(), "images");
 
     let output = &arguments.output;
     if !arguments.dump.is_empty() {
+        let progress = progress(runtime);
+        let advance = |done| progress.add(done);
         let values = tensor_values(verified, runtime, &scored, images, &arguments.dump, execution, &advance)?;
         let (path, name) = beside(output, "values.bin");
         // The elements first: a header never speaks of a file that is not there.
@@ -42,7 +46,18 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
         console::note(format_args!("wrote {output:?} and {path:?}, {} bytes", values.bytes.len()));
         return Ok(());
     }
-    let trace = trace(verified, runtime, &scored, images, execution, &advance)?;
+    let traced = |runtime| {
+        let progress = progress(runtime);
+        trace(verified, runtime, &scored, images, execution, &|done| progress.add(done))
+    };
+    let trace = traced(runtime)?;
+    if arguments.every_kernel {
+        let kernels = Kernel::ALL.into_iter().filter(|kernel| kernel.is_available());
+        for kernel in kernels.filter(|&kernel| kernel != Kernel::fastest()) {
+            check_same_bits(&trace, &traced(RuntimeKind::Engine(Some(kernel)))?)?;
+            console::note(format_args!("{kernel} gives the bits of {}", Kernel::fastest()));
+        }
+    }
     let (digests_path, digests_name) = beside(output, "digests.bin");
     let (outputs_path, outputs_name) = beside(output, "outputs.bin");
     files::write(&digests_path, &trace.digests)?;
@@ -53,6 +68,20 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
         trace.tensors.len(),
         images.len()
     ));
+    Ok(())
+}
+
+/// Whether two kernels agree in every tensor and output of every image.
+fn check_same_bits(expected: &Traced, found: &Traced) -> anyhow::Result<()> {
+    let differs = |what: &str| {
+        format!("the {what} of {} are other bits than with {}", found.runtime, Kernel::fastest())
+    };
+    if found.outputs != expected.outputs {
+        bail!("{}; this is a defect of onnx2int", differs("outputs"));
+    }
+    if found.digests != expected.digests {
+        bail!("{}; this is a defect of onnx2int", differs("inner tensors"));
+    }
     Ok(())
 }
 

@@ -85,7 +85,7 @@ impl Side {
     const fn arguments(self) -> Option<&'static [&'static str]> {
         match self {
             Self::Engine => Some(&["--runtime", "engine"]),
-            Self::EngineAvx2 => Some(&["--runtime", "engine", "--kernel", "avx2"]),
+            Self::EngineAvx2 => Some(&["--runtime", "engine-avx2"]),
             Self::Tract => Some(&["--runtime", "tract"]),
             Self::Interpreter => Some(&["--runtime", "interpreter"]),
             Self::OnnxRuntimeQdq | Self::OnnxRuntimeIntegers => None,
@@ -304,7 +304,7 @@ mod tests {
         let line = |side| arguments(side, 64, 2, 0.5).join(" ");
         assert_eq!(
             line(Side::EngineAvx2),
-            "time --json --runtime engine --kernel avx2 --model reports/mnist/models/mnist_cnn_scale_out.onnx --batch 64 \
+            "time --json --runtime engine-avx2 --model reports/mnist/models/mnist_cnn_scale_out.onnx --batch 64 \
              --threads 2 --seconds 0.5"
         );
         assert_eq!(

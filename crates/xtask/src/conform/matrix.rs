@@ -94,7 +94,7 @@ impl Runtime {
     pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::Interpreter => "our interpreter, which every other runtime is compared with",
-            Self::Engine => "our engine, with the kernel of this processor",
+            Self::Engine => "our engine, with every kernel that this processor has",
             Self::Tract => "tract, decluttered and optimized",
             Self::TractPlain => "tract, neither decluttered nor optimized",
             Self::OnnxRuntimeOptimized => {
@@ -201,6 +201,9 @@ impl Cell {
     pub(crate) fn trace_arguments(self, place: &Place) -> Vec<String> {
         let mut arguments = self.arguments(place);
         arguments.extend(pipeline::words(&["--images", &self.images.to_string()]));
+        if self.runtime == Runtime::Engine {
+            arguments.extend(pipeline::words(&["--every-kernel"]));
+        }
         arguments.extend(pipeline::words(&["--output", &self.trace_path(place)]));
         arguments
     }

@@ -189,15 +189,15 @@ fn network_result(
         }
     };
     let mut rows = Vec::new();
-    let mut quantized = Vec::new();
+    let mut integers = Vec::new();
     let twins = network.twins.iter().map(|twin| subject(Quantizer::Theirs(twin.clone())));
     for subject in [ours.clone(), placed.clone()].into_iter().chain(twins) {
         let findings = findings(maker, &subject)?;
-        quantized.push((subject.by().to_owned(), findings.quantized_onnxruntime.clone()));
+        integers.push((subject.by().to_owned(), findings.scale_out.clone()));
         rows.push(Row::new(&subject.network, subject.by(), findings));
     }
     let score_by =
-        |wanted: &str| quantized.iter().find(|(by, _)| by == wanted).and_then(|(_, score)| score.as_ref());
+        |wanted: &str| integers.iter().find(|(by, _)| by == wanted).and_then(|(_, score)| score.as_ref());
     let against_theirs = |ours: &Subject| match (score_by(ours.by()), score_by(COMPARABLE)) {
         (Some(ours), Some(theirs)) => Quantizers::compare(ours, theirs).map(Some),
         _ => Ok(None),

@@ -101,7 +101,8 @@ pub(crate) struct Comparisons {
     pub own_placement: Option<Quantizers>,
 }
 
-/// Two quantized files of a network, both scored in ONNX Runtime.
+/// Two quantized files of a network, both scored as integers: a quantized stage is scored differently with another last
+/// bit of one scale, because floats decide how ties are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Quantizers {
     pub ours: usize,
