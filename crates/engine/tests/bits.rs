@@ -20,6 +20,8 @@ struct Layer {
     unsigned_weights: bool,
     rescaled: bool,
     pooled: bool,
+    /// Logits are brought to one scale.
+    common_scale: bool,
     /// What weights, biases, multipliers and pixels follow from.
     seed: u64,
 }
@@ -33,9 +35,9 @@ fn layers() -> impl Strategy<Value = Layer> {
     ];
     let window = (pair(1..=3), pair(1..=3), pair(1..=2), [0..=2_usize, 0..=2, 0..=2, 0..=2]);
     let image = pair(5..=17);
-    (channels, image, window, any::<(u8, bool, bool, bool, u64)>()).prop_map(
+    (channels, image, window, any::<(u8, bool, bool, bool, bool, u64)>()).prop_map(
         |((groups, channels, filters), image, (kernel, strides, dilations, pads), others)| {
-            let (zero_point, unsigned_weights, rescaled, pooled, seed) = others;
+            let (zero_point, unsigned_weights, rescaled, pooled, common_scale, seed) = others;
             Layer {
                 groups,
                 channels_of_group: channels,
@@ -49,6 +51,7 @@ fn layers() -> impl Strategy<Value = Layer> {
                 unsigned_weights,
                 rescaled,
                 pooled: pooled && rescaled,
+                common_scale,
                 seed,
             }
         },
@@ -128,12 +131,27 @@ impl Layer {
         };
         let depth = filters * pooled.0;
         let weights = numbers.list(depth * 3, -127, 127);
-        text + &format!(
+        text += &format!(
             "const %last: i8[{depth},3] = {weights:?}\n\
              %flat: u8[N,{depth}] = Flatten(%{})\n\
-             %logits: i32[N,3] = MatMulInteger(%flat, %last, 7u8, 0i8)\n\
-             out %logits",
+             %logits: i32[N,3] = MatMulInteger(%flat, %last, 7u8, 0i8)\n",
             pooled.1
+        );
+        if !self.common_scale {
+            return text + "out %logits";
+        }
+        // As `scale-out` brings logits of several scales to one; in i32 for any sums of so many products.
+        let low = -(depth as i64) * 127 * 255;
+        let factor = 900.min((1_i64 << 30) / (-low / 64));
+        let (factors, offsets) = (numbers.list(3, 1, factor), numbers.list(3, -9999, 9999));
+        text + &format!(
+            "const %factors: i32[1,3] = {factors:?}\n\
+             const %offsets: i32[1,3] = {offsets:?}\n\
+             %raised: i32[N,3] = Sub(%logits, {low}i32)\n\
+             %shifted_logits: i32[N,3] = Div(%raised, 128i32)\n\
+             %multiplied: i32[N,3] = Mul(%shifted_logits, %factors)\n\
+             %common: i32[N,3] = Add(%multiplied, %offsets)\n\
+             out %common"
         )
     }
 

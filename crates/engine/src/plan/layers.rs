@@ -3,7 +3,7 @@
 use onnx2int_graph::{ConvAttributes, DType, Node, NodeId, Op, Tensor, ValueId};
 
 use super::build::Builder;
-use super::recognize::{Epilogue, constant, epilogue};
+use super::recognize::{Epilogue, constant, epilogue, wide_epilogue};
 use super::{BufferId, Work};
 use crate::EngineError;
 use crate::lanes::{Lanes, MOST_LANES, element_bytes};
@@ -149,7 +149,8 @@ impl<S: Lanes> Builder<'_, S> {
                     let (cell, channel) = (element / depth, element % depth);
                     weights[(filter * depth + channel) * cells + cell]
                 });
-            let layer = Layer { runs, packed, bias: padded(tail.bias), rescale, pooled: pool.is_some() };
+            let (bias, is_bytes, pooled) = (padded(tail.bias), tail.is_bytes, pool.is_some());
+            let layer = Layer { runs, packed, bias, rescale, is_bytes, pooled };
             Work::Convolution { layer, walk }
         };
         self.add_step(&name, work, vec![input], result_buffer, multiply_adds);
@@ -222,7 +223,7 @@ impl<S: Lanes> Builder<'_, S> {
             };
             input = self.bordered(x, input, border);
         }
-        let mut tail = epilogue(graph, &self.uses, node.output, filters);
+        let mut tail = wide_epilogue(graph, &self.uses, node.output, filters);
         fold_matrix_zero_point(&mut tail.bias, &weights, zero_point);
         let runs = vec![Run { offset: 0, elements: depth }];
         let positions = depth / channels;
@@ -235,7 +236,8 @@ impl<S: Lanes> Builder<'_, S> {
         let name = graph.value(tail.result).name.clone();
         let output = self.add_buffer(result.dtype, filters, filters);
         let rescale = tail.rescale.as_deref().map(Rescale::new);
-        let layer = Layer { runs, packed, bias: padded(tail.bias), rescale, pooled: false };
+        let is_bytes = tail.is_bytes;
+        let layer = Layer { runs, packed, bias: padded(tail.bias), rescale, is_bytes, pooled: false };
         self.add_step(&name, Work::MatrixProduct { layer }, vec![input], output, weights.len() as u64);
         self.made[tail.result.index()] = Some(output);
         let mut nodes = vec![id];

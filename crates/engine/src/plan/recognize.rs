@@ -60,11 +60,14 @@ pub(crate) fn per_channel(tensor: &Tensor, rank: usize, channels: usize) -> Opti
 }
 
 /// What a layer does with its sums.
+#[derive(Clone)]
 pub(crate) struct Epilogue {
     /// Added to the sums of each channel.
     pub(crate) bias: Vec<i32>,
     /// None: the sums are the result.
     pub(crate) rescale: Option<Vec<ChannelRescale>>,
+    /// The result is bytes, else i32.
+    pub(crate) is_bytes: bool,
     /// The value that the last node of the chain makes.
     pub(crate) result: ValueId,
     /// The nodes of the chain.
@@ -88,6 +91,18 @@ enum Place {
 
 /// The chain behind the sums `value`: up to a byte if it has the normal form, else a bias at most.
 pub(crate) fn epilogue(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> Epilogue {
+    let [bytes_or_bias, _] = epilogues(graph, uses, value, channels);
+    bytes_or_bias
+}
+
+/// The same, where numbers that never become bytes are rescaled as far as the normal form goes: logits brought to one
+/// scale.
+pub(crate) fn wide_epilogue(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> Epilogue {
+    let [_, longest] = epilogues(graph, uses, value, channels);
+    longest
+}
+
+fn epilogues(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> [Epilogue; 2] {
     let mut state = State {
         place: Place::Bias,
         bias: vec![0; channels],
@@ -95,13 +110,21 @@ pub(crate) fn epilogue(graph: &Graph, uses: &Uses, value: ValueId, channels: usi
     };
     let mut at = value;
     let mut nodes = Vec::new();
-    let mut with_bias = (vec![0; channels], value, 0);
+    let sums = Epilogue {
+        bias: state.bias.clone(),
+        rescale: None,
+        is_bytes: false,
+        result: value,
+        nodes: Vec::new(),
+    };
+    let [mut with_bias, mut longest] = [sums.clone(), sums];
     while let Some(user) = uses.only_user(at) {
         let node = graph.node(user);
         nodes.push(user);
         if node.op == (Op::Cast { to: DType::U8 }) {
             let (bias, rescale) = (state.bias, Some(state.rescale));
-            return Epilogue { bias, rescale, result: node.output, nodes };
+            let bytes = Epilogue { bias, rescale, is_bytes: true, result: node.output, nodes };
+            return [bytes.clone(), bytes];
         }
         let rank = graph.value(at).ty.rank();
         let operand = node.inputs.iter().flatten().find(|&&operand| operand != at).copied();
@@ -111,13 +134,19 @@ pub(crate) fn epilogue(graph: &Graph, uses: &Uses, value: ValueId, channels: usi
             break;
         }
         at = node.output;
-        if state.place == Place::Bias {
-            with_bias = (state.bias.clone(), at, nodes.len());
+        let is_bias = state.place == Place::Bias;
+        longest = Epilogue {
+            bias: state.bias.clone(),
+            rescale: (!is_bias).then(|| state.rescale.clone()),
+            is_bytes: false,
+            result: at,
+            nodes: nodes.clone(),
+        };
+        if is_bias {
+            with_bias = longest.clone();
         }
     }
-    let (bias, result, length) = with_bias;
-    nodes.truncate(length);
-    Epilogue { bias, rescale: None, result, nodes }
+    [with_bias, longest]
 }
 
 struct State {

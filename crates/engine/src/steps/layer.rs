@@ -19,8 +19,10 @@ pub(crate) struct Layer {
     pub(crate) packed: Packed,
     /// One for each channel, zero points folded in, padded for vectors.
     pub(crate) bias: Vec<i32>,
-    /// None: the sums themselves are the result, as i32.
+    /// None: the sums themselves are the result.
     pub(crate) rescale: Option<Rescale>,
+    /// The results are bytes, else i32.
+    pub(crate) is_bytes: bool,
     /// The greatest of each 2 by 2 results, side by side, is the result.
     pub(crate) pooled: bool,
 }
@@ -269,7 +271,7 @@ impl<S: Lanes> Tile<'_, S> {
     }
 
     const fn result_bytes(&self) -> usize {
-        if self.layer.rescale.is_some() { 1 } else { size_of::<i32>() }
+        if self.layer.is_bytes { 1 } else { size_of::<i32>() }
     }
 
     /// Writes the results of `P` pixels from that one of the row on.
@@ -305,6 +307,8 @@ impl<S: Lanes> Tile<'_, S> {
         let mut at = column * self.walk.output_column_step + filter - self.first_filter;
         if let Some(rescale) = &self.layer.rescale {
             rescale.apply(lanes, filter, &mut results);
+        }
+        if self.layer.is_bytes {
             for vector in results {
                 store_bytes(lanes, vector, &mut output[at..][..width]);
                 at += self.walk.output_column_step;
