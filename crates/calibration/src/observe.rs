@@ -14,6 +14,9 @@ use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 use crate::histogram::Histogram;
 use crate::{CalibrationError, Method};
 
+/// Values that are looked at side by side.
+const LANES: usize = 16;
+
 /// Images that run at once on one thread.
 const BATCH: usize = 20;
 
@@ -171,12 +174,22 @@ impl Default for Range {
 
 impl Range {
     fn see(&mut self, values: &[f32], _images: usize) {
-        for &value in values {
-            self.least = self.least.min(value);
-            self.greatest = self.greatest.max(value);
+        // Several at once: one chain of operations would wait for each of them.
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        let mut least = [self.least; LANES];
+        let mut greatest = [self.greatest; LANES];
+        // Comparisons pass over NaN; a sum does not.
+        let mut zeros = [0.0; LANES];
+        for chunk in chunks {
+            for (lane, &value) in chunk.iter().enumerate() {
+                least[lane] = if value < least[lane] { value } else { least[lane] };
+                greatest[lane] = if value > greatest[lane] { value } else { greatest[lane] };
+                zeros[lane] += value * 0.0;
+            }
         }
-        // `min` and `max` pass over NaN; a sum does not.
-        self.finite &= values.iter().map(|value| value * 0.0).sum::<f32>() == 0.0;
+        self.least = rest.iter().chain(&least).copied().fold(self.least, f32::min);
+        self.greatest = rest.iter().chain(&greatest).copied().fold(self.greatest, f32::max);
+        self.finite &= zeros.iter().sum::<f32>() + rest.iter().map(|value| value * 0.0).sum::<f32>() == 0.0;
     }
 
     fn merge(&mut self, other: &Self) {

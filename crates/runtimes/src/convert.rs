@@ -39,7 +39,8 @@ pub(crate) fn from_tract(tensor: &TractTensor, dtype: DType) -> TractResult<Tens
     }
     fn copied<T: Datum + Copy + Element>(tensor: &TractTensor) -> TractResult<Tensor> {
         let view = tensor.to_plain_array_view::<T>()?;
-        Ok(Tensor::from_vec(tensor.shape(), view.iter().copied().collect())?)
+        let elements = view.as_slice().ok_or_else(|| anyhow!("a tensor is not in row-major order"))?;
+        Ok(Tensor::from_vec(tensor.shape(), elements.to_vec())?)
     }
     match dtype {
         DType::F32 => copied::<f32>(tensor),
