@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 
 use onnx2int_dataset::{ImageSource, Normalization};
-use onnx2int_graph::{Tensor, ValueId, Verified};
+use onnx2int_graph::{Op, Tensor, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 
 use crate::histogram::Histogram;
@@ -17,8 +17,11 @@ use crate::{CalibrationError, Method};
 /// Values that are looked at side by side.
 const LANES: usize = 16;
 
-/// Images that run at once on one thread.
-const BATCH: usize = 20;
+/// Images that run at once on one thread: one by one what flows between layers stays in the cache.
+const FLOAT_BATCH: usize = 1;
+
+/// The same where each run turns all weights into floats first.
+const QUANTIZED_BATCH: usize = 20;
 
 /// What a moving average keeps of the past with each image.
 const KEPT: f64 = 0.99;
@@ -117,7 +120,10 @@ impl Scanner<'_> {
             }
             Ok(seen)
         };
-        let batches: Vec<&[usize]> = indices.chunks(BATCH).collect();
+        let is_quantized =
+            self.observation.graph.nodes().any(|(_, node)| matches!(node.op, Op::DequantizeLinear { .. }));
+        let batch = if is_quantized { QUANTIZED_BATCH } else { FLOAT_BATCH };
+        let batches: Vec<&[usize]> = indices.chunks(batch).collect();
         let threads = threads.clamp(1, batches.len().max(1));
         let mut whole = fresh();
         std::thread::scope(|scope| {
