@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "aarch64", test))]
 use crate::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512Vnni, AvxVnni};
@@ -67,9 +67,9 @@ impl Kernel {
             Self::Avx2 => Avx2::detect().map(Instructions::Avx2),
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx512Vnni | Self::AvxVnni | Self::Avx2 => None,
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(any(target_arch = "aarch64", test))]
             Self::Neon => Neon::detect().map(Instructions::Neon),
-            #[cfg(not(target_arch = "aarch64"))]
+            #[cfg(not(any(target_arch = "aarch64", test)))]
             Self::Neon => None,
             Self::Portable => Some(Instructions::Portable(Portable)),
             Self::PortablePairs => Some(Instructions::PortablePairs(PortablePairs)),
@@ -92,7 +92,7 @@ pub(crate) enum Instructions {
     AvxVnni(AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", test))]
     Neon(Neon),
     Portable(Portable),
     PortablePairs(PortablePairs),
@@ -108,7 +108,7 @@ macro_rules! with_lanes {
             $crate::kernel::Instructions::AvxVnni($lanes) => $work,
             #[cfg(target_arch = "x86_64")]
             $crate::kernel::Instructions::Avx2($lanes) => $work,
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(any(target_arch = "aarch64", test))]
             $crate::kernel::Instructions::Neon($lanes) => $work,
             $crate::kernel::Instructions::Portable($lanes) => $work,
             $crate::kernel::Instructions::PortablePairs($lanes) => $work,

@@ -41,6 +41,8 @@ mod peak;
 mod plan;
 mod rescale;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{Engine, Options};
 pub use error::EngineError;

@@ -11,8 +11,10 @@ mod avx2;
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "aarch64", test))]
 mod neon;
+#[cfg(all(not(target_arch = "aarch64"), test))]
+mod neon_model;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
@@ -21,7 +23,7 @@ pub(crate) use avx_vnni::AvxVnni;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512_vnni::Avx512Vnni;
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "aarch64", test))]
 pub(crate) use neon::Neon;
 pub(crate) use portable::{Portable, PortablePairs};
 
