@@ -30,6 +30,6 @@ mod encode;
 mod error;
 mod proto;
 
-pub use decode::{ACCEPTED_OPSETS, decode};
+pub use decode::{ACCEPTED_OPSETS, ExternalData, decode, decode_with_data};
 pub use encode::encode;
 pub use error::{DecodeError, Place, Problem};

@@ -193,7 +193,7 @@ pub(crate) struct TensorProto {
     #[prost(uint64, repeated, tag = "11")]
     pub(crate) uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
-    pub(crate) external_data: Vec<Opaque>,
+    pub(crate) external_data: Vec<StringStringEntryProto>,
     #[prost(enumeration = "tensor_proto::DataLocation", optional, tag = "14")]
     pub(crate) data_location: Option<i32>,
 }

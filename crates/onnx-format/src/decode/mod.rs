@@ -2,6 +2,7 @@
 
 mod attributes;
 mod expansion;
+mod external;
 mod fresh_names;
 mod operands;
 mod operators;
@@ -21,6 +22,8 @@ use crate::annotation_keys::{SCALE, ZERO_POINT};
 use crate::{DecodeError, Place, Problem};
 use attributes::Attributes;
 use expansion::{Input, Step, StepName};
+pub use external::ExternalData;
+use external::Fetch;
 use fresh_names::FreshNames;
 use operands::{Node, Operand, Operands, Refusal};
 use operators::is_default_domain;
@@ -57,11 +60,27 @@ const UNNAMED_GRAPH: &str = "main_graph";
 /// [`DecodeError`]; all parts that cannot be read are named at once. No bytes make it panic, and
 /// it allocates in proportion to the bytes given.
 pub fn decode(bytes: &[u8]) -> Result<Graph, DecodeError> {
+    decode_with_data(bytes, &mut |_| {
+        Err("its data is in another file; save the model as a single file".to_owned())
+    })
+}
+
+/// Reads an ONNX model, as [`decode`] does, that keeps constants in other files.
+///
+/// `fetch` is asked for each of them and gives its bytes, or the reason why it does not. What a
+/// location means, and whether it is to be trusted, is for the caller to say: nothing here opens a file.
+///
+/// # Errors
+/// As [`decode`]; also what `fetch` says, with the constant's name.
+pub fn decode_with_data(
+    bytes: &[u8],
+    fetch: &mut dyn FnMut(&ExternalData) -> Result<Vec<u8>, String>,
+) -> Result<Graph, DecodeError> {
     let model = parse(bytes)?;
     let Some(graph) = &model.graph else { return not_onnx("it holds no graph") };
     let mut decoder = Decoder::new(graph, operator_set(&model)?);
     decoder.read_model(&model);
-    decoder.read_constants(graph);
+    decoder.read_constants(graph, fetch);
     decoder.read_inputs(graph);
     for node in &graph.node {
         if decoder.problems.len() >= MOST_PROBLEMS {
@@ -174,14 +193,15 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn read_constants(&mut self, graph: &'a GraphProto) {
+    fn read_constants(&mut self, graph: &'a GraphProto, fetch: Fetch<'_>) {
         for sparse in &graph.sparse_initializer {
             let name = sparse.values.as_ref().map_or("", |values| values.name.as_str());
             self.values.insert(name, Slot::Unreadable);
             self.problem(Place::Initializer(name.to_owned()), "sparse tensors are not supported");
         }
         for proto in &graph.initializer {
-            let added = tensor::tensor(proto).and_then(|tensor| {
+            let tensor = external::fetched(proto, fetch).and_then(|proto| tensor::tensor(&proto));
+            let added = tensor.and_then(|tensor| {
                 check_name(&proto.name)?;
                 self.editor.add_constant(&proto.name, tensor).map_err(edit_reason)
             });

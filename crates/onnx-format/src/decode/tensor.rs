@@ -1,9 +1,10 @@
 //! `TensorProto` to [`Tensor`].
 
 use crate::proto::TensorProto;
-use crate::proto::tensor_proto::{DataLocation, DataType};
+use crate::proto::tensor_proto::DataType;
 use onnx2int_graph::{DType, Element, Tensor, TensorType};
 
+use super::external::is_external;
 use super::size::check_size;
 
 /// Reads a tensor. The error says what was expected and found, without the tensor's name.
@@ -12,7 +13,7 @@ use super::size::check_size;
 /// nothing is allocated on the word of a damaged file.
 pub(super) fn tensor(proto: &TensorProto) -> Result<Tensor, String> {
     let dtype = dtype(proto.data_type)?;
-    if proto.data_location == Some(DataLocation::External as i32) || !proto.external_data.is_empty() {
+    if is_external(proto) {
         return Err("its data is in another file; save the model as a single file".to_owned());
     }
     if proto.segment.is_some() {
@@ -60,7 +61,7 @@ pub(super) fn dtype(number: i32) -> Result<DType, String> {
     Err(format!("element type {found} is not supported; expected FLOAT, UINT8, INT8, INT32, INT64 or BOOL"))
 }
 
-fn shape(dims: &[i64]) -> Result<Vec<usize>, String> {
+pub(super) fn shape(dims: &[i64]) -> Result<Vec<usize>, String> {
     dims.iter()
         .map(|&extent| usize::try_from(extent).map_err(|_| format!("negative extent in shape {dims:?}")))
         .collect()

@@ -1,10 +1,12 @@
 //! Tensors, in every way that ONNX stores them.
 
 use onnx2int_graph::{DType, Tensor};
+use onnx2int_onnx_format::{ExternalData, decode_with_data};
+use prost::Message as _;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType, Segment};
 use tract_onnx::pb::{SparseTensorProto, StringStringEntryProto, TensorProto};
 
-use crate::models::{data_type, floats, graph, node, problem, read_graph};
+use crate::models::{data_type, floats, graph, model, node, problem, read_graph};
 
 /// What the file's `t` is read as.
 fn tensor(proto: TensorProto) -> Tensor {
@@ -117,6 +119,55 @@ fn external_data_is_refused_wherever_it_lies() {
             assert_eq!(refusal(external), "its data is in another file; save the model as a single file");
         }
     }
+}
+
+#[test]
+fn external_data_is_what_the_caller_gives() {
+    let entry =
+        |key: &str, value: &str| StringStringEntryProto { key: key.to_owned(), value: value.to_owned() };
+    let external = |more: &[(&str, &str)]| {
+        let mut external_data = vec![entry("location", "w.data")];
+        external_data.extend(more.iter().map(|(key, value)| entry(key, value)));
+        let data_location = Some(DataLocation::External as i32);
+        TensorProto { data_location, external_data, ..empty(DType::F32, &[2]) }
+    };
+    let read = |tensor: TensorProto, given: Result<Vec<u8>, String>| {
+        let mut asked = Vec::new();
+        let mut graph = graph(vec![node("Identity", &["t"], "y")]);
+        graph.initializer = vec![TensorProto { name: "t".to_owned(), ..tensor }];
+        let graph = decode_with_data(&model(graph).encode_to_vec(), &mut |part| {
+            asked.push(part.clone());
+            given.clone()
+        });
+        (graph.map_err(|error| error.to_string()), asked)
+    };
+    let bytes: Vec<u8> = [1.5_f32, -2.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+    let part = |offset| ExternalData { location: "w.data".to_owned(), offset, length: 8 };
+    for (more, offset) in [(vec![], 0), (vec![("offset", "4096"), ("length", "8")], 4096)] {
+        let (graph, asked) = read(external(&more), Ok(bytes.clone()));
+        assert_eq!(asked, [part(offset)]);
+        let graph = graph.unwrap();
+        let constant = graph.values().find_map(|(_, value)| value.constant());
+        assert_eq!(constant.and_then(|tensor| tensor.as_slice::<f32>()), Some(&[1.5, -2.0][..]));
+    }
+    let refused = |tensor: TensorProto, given: Result<Vec<u8>, String>, words: &str| {
+        let message = read(tensor, given).0.unwrap_err();
+        assert!(message.contains(words), "{message}");
+    };
+    refused(external(&[]), Err("no such file".to_owned()), "no such file");
+    refused(external(&[]), Ok(vec![0; 7]), "expected 8 bytes of \"w.data\", got 7");
+    refused(
+        external(&[("length", "9")]),
+        Ok(bytes.clone()),
+        "f32[2] takes 8 bytes, 9 are said to be in \"w.data\"",
+    );
+    refused(
+        external(&[("offset", "-1")]),
+        Ok(bytes.clone()),
+        "offset \"-1\" of its data is no number of bytes",
+    );
+    let both = TensorProto { raw_data: vec![0; 8], ..external(&[]) };
+    refused(both, Ok(bytes), "both here and in another file");
 }
 
 #[test]
