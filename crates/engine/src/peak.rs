@@ -5,13 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::Kernel;
 use crate::kernel::with_lanes;
-use crate::lanes::{Lanes, MOST_LANES};
-
-/// Sums that are on their way at once: two dot products a cycle of a latency of five take ten.
-const SUMS: usize = 10;
-
-/// Weights that they take by turns, few enough to be in registers beside the sums where there are sixteen.
-const WEIGHTS: usize = 2;
+use crate::lanes::{GROUP_BYTES, Lanes, MOST_LANES};
 
 /// Multiplications and additions that a kernel's dot products do in a second on one thread, with all operands
 /// in registers. None where the processor lacks the instructions.
@@ -21,6 +15,17 @@ pub fn peak_multiply_adds(kernel: Kernel, duration: Duration) -> Option<f64> {
 }
 
 fn measure<S: Lanes>(lanes: S, duration: Duration) -> f64 {
+    if S::GROUP == GROUP_BYTES {
+        // One instruction, which no compiler sees through: two in a cycle of a latency of five take ten sums, beside
+        // which two weights are in registers even where there are sixteen.
+        measure_with::<S, 10, 2>(lanes, duration)
+    } else {
+        // The sums wait for an addition only, and products of the same weights would be computed once.
+        measure_with::<S, 6, 6>(lanes, duration)
+    }
+}
+
+fn measure_with<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, duration: Duration) -> f64 {
     const ROUNDS: usize = 100_000;
     let started = Instant::now();
     let mut fastest = f64::INFINITY;
@@ -29,29 +34,33 @@ fn measure<S: Lanes>(lanes: S, duration: Duration) -> f64 {
         let round = Instant::now();
         lanes.vectorize(
             #[inline(always)]
-            || rounds(lanes, ROUNDS),
+            || rounds::<S, SUMS, WEIGHTS>(lanes, ROUNDS),
         );
         fastest = fastest.min(round.elapsed().as_secs_f64());
     }
     (ROUNDS * SUMS * S::LANES * S::GROUP) as f64 / fastest
 }
 
+/// Operands that take turns, from the innermost cache: products with the same would be computed once only.
+const OPERANDS: usize = 128;
+
 #[inline(always)]
-fn rounds<S: Lanes>(lanes: S, rounds: usize) {
-    // Other sums to begin with, or two of one weight would be one; another operand in each round, or products would be
-    // computed once only.
-    let packed: [[u8; 4 * MOST_LANES]; WEIGHTS] =
-        std::array::from_fn(|weights| black_box([weights as u8; 4 * MOST_LANES]));
+fn rounds<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, rounds: usize) {
+    let operands: [[u8; GROUP_BYTES]; OPERANDS] =
+        black_box(std::array::from_fn(|operand| [operand as u8, 0, operand as u8, 0]));
+    let packed: [[u8; GROUP_BYTES * MOST_LANES]; WEIGHTS] =
+        black_box(std::array::from_fn(|weights| [weights as u8; GROUP_BYTES * MOST_LANES]));
     let mut weights = [lanes.weights(&packed[0]); WEIGHTS];
     for (weights, packed) in weights.iter_mut().zip(&packed) {
         *weights = lanes.weights(packed);
     }
+    // Others to begin with, or sums of the same weights would be one.
     let mut sums = [lanes.splat(0); SUMS];
     for (first, sum) in (0..).zip(&mut sums) {
         *sum = lanes.splat(black_box(first));
     }
     for round in 0..rounds {
-        let x = ((round & 0x7f) as u32 * 0x0001_0001).to_ne_bytes();
+        let x = operands[round % OPERANDS];
         for (sum, &weights) in sums.iter_mut().zip(weights.iter().cycle()) {
             *sum = lanes.dot(*sum, x, weights);
         }

@@ -76,14 +76,21 @@ pub(crate) fn run(arguments: &Time) -> anyhow::Result<()> {
         median_seconds,
         images_per_second: batch as f64 / median_seconds,
         multiply_adds: multiply_adds(&model.graph),
-        peak: kernel
-            .and_then(|kernel| peak_multiply_adds(kernel, Duration::from_millis(100)))
-            .map(|one| one * threads as f64),
+        peak: kernel.and_then(|kernel| peak(kernel, threads)),
     };
     if arguments.json {
         return console::print_json(&document);
     }
     Ok(console::print(text(&document))?)
+}
+
+/// What so many threads do at once: together they may run at a lower clock than one.
+fn peak(kernel: Kernel, threads: usize) -> Option<f64> {
+    std::thread::scope(|scope| {
+        let each = || scope.spawn(|| peak_multiply_adds(kernel, Duration::from_millis(200)));
+        let all: Vec<_> = (0..threads).map(|_| each()).collect();
+        all.into_iter().map(|thread| thread.join().expect("a measurement does not panic")).sum()
+    })
 }
 
 /// The engine and a single image are given whole to the session; others get a part for each thread.
