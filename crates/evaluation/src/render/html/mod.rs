@@ -20,8 +20,10 @@ mod policy;
 mod stages;
 mod summary;
 mod table;
+mod try_it;
 
 pub use compare::compare_html;
+pub use try_it::{NETWORK_SCRIPT, network_data, try_it};
 
 use crate::Report;
 
@@ -39,7 +41,7 @@ pub struct Section {
     pub script: String,
 }
 
-const STYLE: &str = include_str!("page.css");
+const STYLES: [&str; 2] = [include_str!("page.css"), try_it::STYLE];
 const SCRIPT: &str = include_str!("page.js");
 
 /// The report as a page, with further sections behind its own.
@@ -92,9 +94,10 @@ fn whole<'a>(
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#{}\">Skip to the content</a>\n",
+         <style>\n{}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#{}\">Skip to the content</a>\n",
         policy::policy(&scripts),
         escape::text(title),
+        STYLES.concat(),
         parts.first().map_or("", |(id, _, _)| id.as_str())
     );
     page += &format!("<header>\n<h1>{}</h1>\n{head}<nav aria-label=\"Sections\">\n", escape::text(heading));
