@@ -1,72 +1,14 @@
 //! `report.html` in a browser: opened from disk it writes nothing to the console and asks for nothing else.
-//!
-//! Where there is no Chromium the test says so in a line of its own and ends.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod chromium;
 mod tiny;
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use chromium::{Folder, chromium_or_skip, console};
 use onnx2int_evaluation::render;
-
-/// What Chromium is called on Debian, elsewhere, and by others.
-const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-
-fn chromium() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|file| file.is_file())
-}
-
-/// A folder that is gone in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("onnx2int-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn write(&self, name: &str, page: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, page).unwrap();
-        format!("file://{}", path.display())
-    }
-
-    fn open(&self, chromium: &Path, arguments: &[String], address: &str) -> Output {
-        Command::new(chromium)
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-            .args(["--enable-logging=stderr", "--no-first-run", "--hide-scrollbars"])
-            .arg(format!("--user-data-dir={}", self.0.join("profile").display()))
-            .args(arguments)
-            .arg(address)
-            .output()
-            .unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left in a temporary folder harms nobody.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-/// The browser, or a line that says what is not tested without it.
-fn chromium_or_skip() -> Option<PathBuf> {
-    let found = chromium();
-    if found.is_none() {
-        // Not by a macro, whose output the harness would keep to itself.
-        let line = format!("SKIPPED: no Chromium among {NAMES:?}; `apt-get install chromium` has one\n");
-        io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
 
 #[test]
 fn the_page_opens_from_disk_without_errors_and_without_requests() {
@@ -87,8 +29,7 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
 
     assert!(dom.contains("further script ran"), "scripts run:\n{log}");
     assert!(!dom.contains("class=\"zoom\" hidden"), "the page's own as well");
-    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert!(console.is_empty(), "{console:#?}");
+    assert!(console(&log).is_empty(), "{:#?}", console(&log));
     // Of what the page asked for, the log says so; the browser asks for things of its own.
     let asked: Vec<&str> = requests
         .lines()

@@ -70,11 +70,11 @@ fn pad(report: &Report, graph: &Graph) -> Result<String, String> {
         ));
     }
     Ok(format!(
-        "<p>The integer-only network itself, <code>{}</code> with SHA-256 <code>{}</code>, runs in this page, on 8-bit and 32-bit \
+        "<p>The integer-only network itself, <code>{}</code> (SHA-256 <code>{}\u{2026}</code>), runs in this page, on 8-bit and 32-bit \
          integers alone. Nothing leaves the page. A drawing is fitted into {} by {} pixels and centered by its mass in {height} by \
          {width}, as the images of MNIST were.</p>\n{}<script type=\"application/json\" class=\"try-data\">{data}</script>\n",
         escape::text(&last.file),
-        escape::text(&last.digest),
+        escape::text(&last.digest.chars().take(12).collect::<String>()),
         fitted(height),
         fitted(width),
         PARTS
@@ -97,8 +97,9 @@ const fn not_checked(test: Option<&SelfTest>) -> &'static str {
 
 /// All that the script fills; it shows it once it runs.
 const PARTS: &str = r#"<noscript><p>This browser runs no script, and the pad is one.</p></noscript>
-<p class="try-paper">On paper there is nothing to draw on; this is the last image that was tried.</p>
+<p class="try-paper">On paper there is nothing to draw on: this is the image that was tried last.</p>
 <div class="try-it" hidden>
+<div class="try-checks"><p class="try-badge unknown" role="status">{checked}</p><button type="button" class="try-check">Run the self-test</button></div>
 <div class="try-draw">
 <canvas class="try-pad" width="560" height="560" tabindex="0" role="application" aria-label="Drawing pad: arrow keys move the pen, Space puts it down or lifts it, Delete clears"></canvas>
 <div class="try-buttons"><button type="button" class="try-clear">Clear</button> <span class="try-pen" role="status"></span></div>
@@ -108,12 +109,7 @@ const PARTS: &str = r#"<noscript><p>This browser runs no script, and the pad is 
 <div class="try-said"><canvas class="try-seen" role="img" aria-label="what the network is given"></canvas><p class="try-answer" role="status"></p></div>
 <table class="scores try-scores"><caption>Scores of the classes: the network's own 32-bit integers</caption><thead><tr><th scope="col">class</th><th scope="col">above the lowest</th><th scope="col" class="number">score</th></tr></thead><tbody></tbody></table>
 </div>
-<div class="try-checks">
-<h3>Same bits as the engine?</h3>
-<p class="try-badge unknown" role="status">{checked}</p>
-<button type="button" class="try-check">Run the self-test</button>
-{samples}</div>
-<div class="try-inside">
+{samples}<div class="try-inside">
 <h3>What each layer makes of it</h3>
 <p class="note">Each small picture is a channel, from its layer's least code in black to the greatest in white.</p>
 <div class="try-layers"></div>
@@ -123,7 +119,9 @@ const PARTS: &str = r#"<noscript><p>This browser runs no script, and the pad is 
 
 /// Buttons of the test images.
 fn samples(test: &SelfTest) -> String {
-    let mut text = "<h3>Images of the test set</h3>\n<div class=\"try-samples\">\n".to_owned();
+    let mut text =
+        "<div class=\"try-images\">\n<h3>Images of the test set to try</h3>\n<div class=\"try-samples\">\n"
+            .to_owned();
     for (position, image) in test.images.iter().enumerate() {
         let (height, width) = (test.height, test.width);
         let pixels = Pixels { channels: 1, height, width, bytes: image.pixels.clone() };
@@ -139,7 +137,7 @@ fn samples(test: &SelfTest) -> String {
             "<button type=\"button\" data-sample=\"{position}\">{picture}<span>{caption}</span></button>\n"
         );
     }
-    text + "</div>\n"
+    text + "</div>\n</div>\n"
 }
 
 /// The tensors that are shown: 8-bit results, but for those that hold the same codes in another shape.

@@ -111,10 +111,8 @@ function windowOf(shape, kernelShape, node) {
     const padded = extent + begin[axis] + end[axis];
     let [count, room] = [1, padded - (kernel[axis] - 1) * dilations[axis] - 1];
     for (; room >= strides[axis]; room -= strides[axis]) count++;
-    if (!node.ceil) return count;
-    // Rounded up there is one more, and none that would begin in the padding at the end.
-    if (room > 0) count++;
-    return (count - 1) * strides[axis] >= extent + begin[axis] ? count - 1 : count;
+    // Rounded up there is one more. The type rules refuse what would begin in the padding at the end.
+    return node.ceil && room > 0 ? count + 1 : count;
   });
   const outShape = shape.length === 3 ? output.slice(1) : output;
   return { spatial, kernel, strides, dilations, begin, end, output, outShape };

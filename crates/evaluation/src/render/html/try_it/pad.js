@@ -185,7 +185,6 @@ function showLayer({ canvas, caption, name }, { shape, data }) {
     if (y === rows || x === columns || channel >= shown) return null;
     return Math.round((255 * (data[(channel * rows + y) * columns + x] - least)) / Math.max(greatest - least, 1));
   });
-  canvas.style.width = `${total[0] * Math.max(1, Math.round(290 / total[0]))}px`;
   canvas.setAttribute("aria-label", `${name}: ${text}`);
   const more = shown < channels ? `; the first ${shown} are drawn` : "";
   caption.replaceChildren(element("code", { textContent: name }), ` ${text}${more}`);
