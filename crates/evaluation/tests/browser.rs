@@ -9,6 +9,7 @@ use std::path::Path;
 
 use chromium::{Folder, chromium_or_skip, console};
 use onnx2int_evaluation::render;
+use onnx2int_graph::verify;
 
 #[test]
 fn the_page_opens_from_disk_without_errors_and_without_requests() {
@@ -20,7 +21,10 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
         html: "<p id=\"answer\">no</p>".to_owned(),
         script: "document.getElementById('answer').textContent = 'further script ran';".to_owned(),
     };
-    let page = folder.write("report.html", &render::html(&tiny::report(), &[section]));
+    let report = tiny::report();
+    let graph = tiny::integer_graph("scale_out");
+    let pad = render::try_it(&report, verify(&graph).unwrap());
+    let page = folder.write("report.html", &render::html(&report, &[pad, section]));
     let requests = folder.0.join("requests.json");
     let arguments = ["--dump-dom".to_owned(), format!("--log-net-log={}", requests.display())];
     let output = folder.open(&chromium, &arguments, &page);
@@ -45,7 +49,10 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
 fn the_page_has_two_themes_at_two_widths() {
     let Some(chromium) = chromium_or_skip() else { return };
     let folder = Folder::new("pictures");
-    let desk = folder.write("report.html", &render::html(&tiny::report(), &[]));
+    let report = tiny::report();
+    let graph = tiny::integer_graph("scale_out");
+    let pad = render::try_it(&report, verify(&graph).unwrap());
+    let desk = folder.write("report.html", &render::html(&report, &[pad]));
     // A window is never as narrow as a phone, and a frame is.
     let frame = "<body style='margin:0'><iframe src='report.html' style='width:390px;height:2000px;border:0'></iframe>";
     let phone = folder.write("phone.html", frame);

@@ -1,7 +1,7 @@
 //! `report.html`: the report to look at, one file that needs no other and no network.
 //!
 //! ```text
-//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> images (bitmap, confusion) -> more sections -> details
+//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> images (bitmap, confusion) -> more sections (try_it) -> details
 //! ```
 //!
 //! Whatever comes from a model or a file goes through [`escape::text`]. Should that be forgotten somewhere, the page's
@@ -67,7 +67,7 @@ pub fn html(report: &Report, sections: &[Section]) -> String {
     );
     parts.push(("details".to_owned(), "Details".to_owned(), details::details(report)));
     let scripts = sections.iter().map(|section| section.script.as_str());
-    let footer = "Every number here is one of <code>report.json</code>, which lies beside this file.";
+    let footer = "Every number that this page does not compute itself is one of <code>report.json</code>, which lies beside this file.";
     whole(
         &format!("{} - onnx2int report", report.model),
         &report.model,

@@ -103,7 +103,7 @@ const PARTS: &str = r#"<noscript><p>This browser runs no script, and the pad is 
 <div class="try-draw">
 <canvas class="try-pad" width="560" height="560" tabindex="0" role="application" aria-label="Drawing pad: arrow keys move the pen, Space puts it down or lifts it, Delete clears"></canvas>
 <div class="try-buttons"><button type="button" class="try-clear">Clear</button> <span class="try-pen" role="status"></span></div>
-<p class="note">Draw a digit with a finger, a pen or a mouse. With a keyboard: the arrow keys move the pen (with Shift in small steps), Space puts it down or lifts it, Delete clears.</p>
+<p class="note">Draw a digit with a finger, a pen or a mouse. <span class="try-keys">With a keyboard: the arrow keys move the pen (with Shift in small steps), Space puts it down or lifts it, Delete clears.</span></p>
 </div>
 <div class="try-result">
 <div class="try-said"><canvas class="try-seen" role="img" aria-label="what the network is given"></canvas><p class="try-answer" role="status"></p></div>
