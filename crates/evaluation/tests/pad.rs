@@ -176,6 +176,10 @@ fn a_model_without_a_pad_is_told_why() {
         let html = render::try_it(&report, verify(&graph).unwrap()).html;
         assert!(html.contains(reason) && !html.contains("<canvas"), "{html}");
     }
+    let text = "in %x: u8[N,1,64,64]\n const %w: i8[4096,600] = splat 1\n %f = Flatten(%x)\n %y = MatMulInteger(%f, %w, 0u8, 0i8)\n out %y";
+    let graph = Graph::from_text(text).unwrap();
+    let html = render::try_it(&report, verify(&graph).unwrap()).html;
+    assert!(html.contains("with 3.3 MB its network is too large") && html.len() < 1000, "{html}");
     // Without the test images of this very file there is a pad and no claim.
     let graph = Graph::from_text(NETWORK).unwrap();
     let html = render::try_it(&report, verify(&graph).unwrap()).html;

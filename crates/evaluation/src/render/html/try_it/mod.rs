@@ -25,7 +25,7 @@ const SCRIPT: &str = concat!(
 );
 
 /// What a network may take of a page that is to stay below 6 MB.
-const MOST_BYTES: usize = 3 << 20;
+const MOST_BYTES: usize = 5 << 19;
 
 /// Nobody draws more pixels by hand.
 const MOST_SIDE: usize = 64;
@@ -43,7 +43,7 @@ pub fn try_it(report: &Report, model: Verified<'_>) -> Section {
     Section { id: "try-it".to_owned(), title: "Try it".to_owned(), html, script }
 }
 
-/// The side of what is drawn, or why there is nothing to draw.
+/// The pad and all that it takes, or why there is none.
 fn pad(report: &Report, graph: &Graph) -> Result<String, String> {
     let last = report.stages.last().ok_or("no model was scored")?;
     if graph.values().any(|(_, value)| value.ty.dtype == DType::F32) {
@@ -75,8 +75,8 @@ fn pad(report: &Report, graph: &Graph) -> Result<String, String> {
          {width}, as the images of MNIST were.</p>\n{}<script type=\"application/json\" class=\"try-data\">{data}</script>\n",
         escape::text(&last.file),
         escape::text(&last.digest.chars().take(12).collect::<String>()),
-        fitted(height),
-        fitted(width),
+        fitted(height.min(width)),
+        fitted(height.min(width)),
         PARTS
             .replace("{samples}", &test.map(samples).unwrap_or_default())
             .replace("{checked}", not_checked(test)),

@@ -3,6 +3,9 @@
 // There is no float in it: tensors are Uint8Array, Int8Array and Int32Array, products are Math.imul, sums end in `| 0`, and
 // quotients are shifts. That nothing leaves its type on the way was proven of the graph before it was written here. Extents,
 // axes and indices, which ONNX has as int64, are plain lists of whole numbers.
+//
+// Plain JavaScript and no WebAssembly: the standard network takes some 17 ms an image, so that nothing would be felt of more
+// speed, and the reader of a page can read it.
 
 const ELEMENTS = { u8: Uint8Array, i8: Int8Array, i32: Int32Array, i64: Array };
 

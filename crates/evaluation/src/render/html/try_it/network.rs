@@ -221,7 +221,7 @@ mod tests {
         let text = "in %x: u8[N,1,2,2,2]\n const %w: i8[1,1,1,1,1] = [1]\n %y = ConvInteger(%x, %w, 0u8, 0i8) @deep\n out %y";
         assert_eq!(refusal(text), "the page has no ConvInteger as its node \"deep\" wants it");
         assert_eq!(
-            refusal("in %x: u8[4,2]\n %y = Relu(%x)\n out %y").split(',').next(),
+            refusal("in %x: u8[4,2]\n %y = Identity(%x)\n out %y").split(',').next(),
             Some("its input is u8[4")
         );
         assert_eq!(
