@@ -234,7 +234,7 @@ const OPERATORS: [(&str, &str); 22] = [
     ),
     (
         "u8[N,4,5]",
-        "const %b: i64[2] = [-1, 1]\n const %e: i64[2] = [-100, 100]\n const %a: i64[2] = [1, -1]\n const %s: i64[2] = [-2, 3]\n %y = Slice(%x, %b, %e, %a, %s)",
+        "const %b: i64[2] = [-1, 1]\n const %e: i64[2] = [-100, 100]\n const %a: i64[2] = [1, -1]\n const %s: i64[2] = [-3, 3]\n %y = Slice(%x, %b, %e, %a, %s)",
     ),
     ("u8[1,4,5]", "const %b: i64[3] = [0, 1, 2]\n const %e: i64[3] = [1, -1, 4]\n %y = Slice(%x, %b, %e)"),
     (
