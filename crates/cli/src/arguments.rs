@@ -498,8 +498,8 @@ pub(crate) struct Report {
     /// Show how the float model was trained: the file that `train` wrote beside it (.training.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) training: Option<PathBuf>,
-    /// Measure the noise of each layer on the test images of this folder, which the models were scored on, and draw those
-    /// whose class changed
+    /// Measure the noise of each layer on the test images of this folder, which the models were scored on, draw those
+    /// whose class changed, and have report.html compare the network that runs in it with the engine
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }

@@ -43,8 +43,8 @@ pub use onnx2int_statistics::{Accuracy, PairedTest, Verdict, wilson_interval};
 pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, ConstantSummary, DatasetSummary, Evidence,
     GraphSummary, LayerBound, NodeSummary, NoteRecord, OverflowProof, Pixels, Report, ReportInputs,
-    RescaleBound, RuntimeBits, SameBits, ShownImage, ShownScores, SiteRecord, StageInput, StageRow,
-    TransformRecord, ValueSummary,
+    RescaleBound, RuntimeBits, SameBits, SelfTest, SelfTestImage, ShownImage, ShownScores, SiteRecord,
+    StageInput, StageRow, TransformRecord, ValueSummary,
 };
 pub use score::{Execution, Score, logits, score};
 pub use score_file::{SCORE_SCHEMA, ScoreHeader};

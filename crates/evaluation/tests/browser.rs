@@ -1,72 +1,15 @@
 //! `report.html` in a browser: opened from disk it writes nothing to the console and asks for nothing else.
-//!
-//! Where there is no Chromium the test says so in a line of its own and ends.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod chromium;
 mod tiny;
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use chromium::{Folder, chromium_or_skip, console};
 use onnx2int_evaluation::render;
-
-/// What Chromium is called on Debian, elsewhere, and by others.
-const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-
-fn chromium() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .flat_map(|folder| NAMES.map(|name| folder.join(name)))
-        .find(|file| file.is_file())
-}
-
-/// A folder that is gone in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("onnx2int-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Self(folder)
-    }
-
-    fn write(&self, name: &str, page: &str) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, page).unwrap();
-        format!("file://{}", path.display())
-    }
-
-    fn open(&self, chromium: &Path, arguments: &[String], address: &str) -> Output {
-        Command::new(chromium)
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-            .args(["--enable-logging=stderr", "--no-first-run", "--hide-scrollbars"])
-            .arg(format!("--user-data-dir={}", self.0.join("profile").display()))
-            .args(arguments)
-            .arg(address)
-            .output()
-            .unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left in a temporary folder harms nobody.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-/// The browser, or a line that says what is not tested without it.
-fn chromium_or_skip() -> Option<PathBuf> {
-    let found = chromium();
-    if found.is_none() {
-        // Not by a macro, whose output the harness would keep to itself.
-        let line = format!("SKIPPED: no Chromium among {NAMES:?}; `apt-get install chromium` has one\n");
-        io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    found
-}
+use onnx2int_graph::verify;
 
 #[test]
 fn the_page_opens_from_disk_without_errors_and_without_requests() {
@@ -78,7 +21,10 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
         html: "<p id=\"answer\">no</p>".to_owned(),
         script: "document.getElementById('answer').textContent = 'further script ran';".to_owned(),
     };
-    let page = folder.write("report.html", &render::html(&tiny::report(), &[section]));
+    let report = tiny::report();
+    let graph = tiny::integer_graph("scale_out");
+    let pad = render::try_it(&report, verify(&graph).unwrap());
+    let page = folder.write("report.html", &render::html(&report, &[pad, section]));
     let requests = folder.0.join("requests.json");
     let arguments = ["--dump-dom".to_owned(), format!("--log-net-log={}", requests.display())];
     let output = folder.open(&chromium, &arguments, &page);
@@ -87,8 +33,7 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
 
     assert!(dom.contains("further script ran"), "scripts run:\n{log}");
     assert!(!dom.contains("class=\"zoom\" hidden"), "the page's own as well");
-    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert!(console.is_empty(), "{console:#?}");
+    assert!(console(&log).is_empty(), "{:#?}", console(&log));
     // Of what the page asked for, the log says so; the browser asks for things of its own.
     let asked: Vec<&str> = requests
         .lines()
@@ -104,7 +49,10 @@ fn the_page_opens_from_disk_without_errors_and_without_requests() {
 fn the_page_has_two_themes_at_two_widths() {
     let Some(chromium) = chromium_or_skip() else { return };
     let folder = Folder::new("pictures");
-    let desk = folder.write("report.html", &render::html(&tiny::report(), &[]));
+    let report = tiny::report();
+    let graph = tiny::integer_graph("scale_out");
+    let pad = render::try_it(&report, verify(&graph).unwrap());
+    let desk = folder.write("report.html", &render::html(&report, &[pad]));
     // A window is never as narrow as a phone, and a frame is.
     let frame = "<body style='margin:0'><iframe src='report.html' style='width:390px;height:2000px;border:0'></iframe>";
     let phone = folder.write("phone.html", frame);

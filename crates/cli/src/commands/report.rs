@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use onnx2int_dataset::ImageSource;
 use onnx2int_evaluation::{
-    Noise, Report, ReportInputs, RescaleBound, Score, StageInput, Training, TransformRecord, render,
+    Noise, Report, ReportInputs, RescaleBound, Score, SelfTest, StageInput, Training, TransformRecord, render,
 };
 use onnx2int_graph::{Stage, verify};
 use serde_json::Value;
@@ -74,11 +74,19 @@ fn of_run(dir: &Path, arguments: &arguments::Report) -> anyhow::Result<()> {
     if let Some(data_dir) = &arguments.data_dir {
         let test = files::load_dataset(data_dir)?.test;
         report.noise = noise(&models, &test)?;
+        if let Some((model, _)) = models.last() {
+            report.self_test = SelfTest::of(verify(&model.graph)?, &model.file, &model.digest, &test)
+                .context("cannot run the last model on images for the self-test")?;
+        }
         report.draw(&test).with_context(|| format!("cannot draw the images of {data_dir:?}"))?;
     }
     files::write(&dir.join("report.json"), render::json(&report).as_bytes())?;
     files::write(&dir.join("report.md"), render::markdown(&report).as_bytes())?;
-    files::write(&dir.join("report.html"), render::html(&report, &[]).as_bytes())?;
+    let sections = match models.last() {
+        Some((model, _)) => vec![render::try_it(&report, verify(&model.graph)?)],
+        None => Vec::new(),
+    };
+    files::write(&dir.join("report.html"), render::html(&report, &sections).as_bytes())?;
     console::print(render::terminal(&report))?;
     console::note(format_args!("wrote report.json, report.md and report.html to {dir:?}"));
     Ok(())

@@ -9,7 +9,7 @@ mod table;
 mod terminal;
 mod training;
 
-pub use html::{Section, compare_html, html};
+pub use html::{NETWORK_SCRIPT, Section, compare_html, html, network_data, try_it};
 pub use json::json;
 pub use markdown::markdown;
 pub use terminal::terminal;

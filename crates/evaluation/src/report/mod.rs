@@ -7,6 +7,7 @@ mod census;
 mod evidence;
 mod graph;
 mod records;
+mod self_test;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use census::Census;
 pub use evidence::{Evidence, LayerBound, OverflowProof, RuntimeBits, SameBits};
 pub use graph::{ConstantSummary, GraphSummary, NodeSummary, ValueSummary};
 pub use records::{NoteRecord, RescaleBound, SiteRecord, TransformRecord};
+pub use self_test::{SelfTest, SelfTestImage};
 pub(crate) use shown::WORST_SHOWN;
 pub use shown::{Pixels, ShownImage, ShownScores};
 
@@ -51,6 +53,8 @@ pub struct Report {
     pub evidence: Evidence,
     /// How noisy each layer is, where images were given to measure it.
     pub noise: Option<Noise>,
+    /// What the page compares its own results with, where images were given to compute it.
+    pub self_test: Option<SelfTest>,
     /// How the float model was trained, where that is known.
     pub training: Option<Training>,
     /// The parameters that the models were made with.

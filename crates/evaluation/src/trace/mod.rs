@@ -15,7 +15,9 @@ mod file;
 mod selection;
 mod values;
 
+pub(crate) use digest::digest_of;
 pub use file::{TRACE_SCHEMA, VALUES_SCHEMA};
+pub(crate) use selection::Selection;
 pub use selection::{LeftOut, TracedTensor};
 pub use values::{TensorValues, tensor_values};
 
@@ -24,8 +26,7 @@ use onnx2int_graph::{Tensor, TensorType, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeError, RuntimeKind, Session, prepare};
 
 use crate::{EvaluationError, Execution, ScoredModel};
-use digest::{DIGEST_BYTES, digest_of};
-use selection::Selection;
+use digest::DIGEST_BYTES;
 
 /// What flowed through one model in one runtime, image by image.
 ///
@@ -101,7 +102,11 @@ pub fn trace(
 ///
 /// # Errors
 /// [`RuntimeError::PartResult`] if the first axis is not the images.
-fn image_bytes(position: usize, tensor: &Tensor, images: usize) -> Result<ImageBytes, RuntimeError> {
+pub(crate) fn image_bytes(
+    position: usize,
+    tensor: &Tensor,
+    images: usize,
+) -> Result<ImageBytes, RuntimeError> {
     if tensor.shape().first() != Some(&images) {
         return Err(RuntimeError::PartResult {
             output: position,
@@ -114,13 +119,13 @@ fn image_bytes(position: usize, tensor: &Tensor, images: usize) -> Result<ImageB
 }
 
 /// The bytes of all images of a tensor, so many for each.
-struct ImageBytes {
+pub(crate) struct ImageBytes {
     bytes: Vec<u8>,
     size: usize,
 }
 
 impl ImageBytes {
-    fn of(&self, image: usize) -> &[u8] {
+    pub(crate) fn of(&self, image: usize) -> &[u8] {
         &self.bytes[image * self.size..(image + 1) * self.size]
     }
 }

@@ -26,20 +26,19 @@ fn changed(report: &Report) -> String {
             + "<p>None: every stage gives every image the class that the stage before gave it.</p>\n";
     }
     text += &format!(
-        "<p>{} changes in all. Bars are the scores of the classes above the lowest one, from the stage before and from the stage.</p>\n<div class=\"gallery\">\n",
+        "<p>{} changes in all. Bars are the scores of the classes above the lowest one, from the stage before and from the stage.</p>\n",
         thousands(report.changed_images.len() as u64)
     );
-    let (mut drawn, mut left_out) = (0, 0);
+    let (mut figures, mut left_out) = (Vec::new(), 0);
     for changed in &report.changed_images {
         match report.shown_images.iter().find(|shown| shown.image == changed.flip.image) {
-            Some(shown) if drawn < MOST_FIGURES => {
-                drawn += 1;
-                text += &changed_figure(report, changed, shown);
+            Some(shown) if figures.len() < MOST_FIGURES => {
+                figures.push(changed_figure(report, changed, shown));
             }
             _ => left_out += 1,
         }
     }
-    text += "</div>\n";
+    text += &gallery(&figures);
     if left_out > 0 {
         text += &format!("<p>{} more are in <code>report.json</code>.</p>\n", thousands(left_out));
     }
@@ -94,26 +93,43 @@ fn worst(report: &Report) -> String {
     // Changed ones are among them that nobody chose for this.
     wrong.truncate(WORST_SHOWN);
     let count = last.accuracy.images - last.accuracy.correct;
-    let mut text = format!(
-        "<h3>Images that <code>{}</code> is most wrong about</h3>\n<p>{} of the {} wrong ones, the one first whose label is furthest behind, in units of the last stage. Bars are the scores of the classes above the lowest one; an arrow points at the class given.</p>\n<div class=\"gallery\">\n",
+    let text = format!(
+        "<h3>Images that <code>{}</code> is most wrong about</h3>\n<p>{} of the {} wrong ones, the one first whose label is furthest behind, in units of the last stage. Bars are the scores of the classes above the lowest one; an arrow points at the class given.</p>\n",
         escape::text(&last.name),
         wrong.len(),
         thousands(count as u64)
     );
-    for (distance, shown) in wrong {
+    let figures = wrong.into_iter().map(|(distance, shown)| {
         let ends = [report.stages.first(), Some(last)].into_iter().flatten();
         let scores: Vec<&ShownScores> = ends.filter_map(|row| shown.scores_of(&row.name)).collect();
         let class = scores.last().map_or(0, |scores| scores.class);
-        text += &format!(
+        format!(
             "<figure>{}<figcaption>Image {}, a {}, is taken for a {class}; its own score is {} lower.</figcaption>{}</figure>\n",
             picture(shown),
             shown.image,
             shown.label,
             distance_text(distance),
             bars(shown, &scores)
+        )
+    });
+    text + &gallery(&figures.collect::<Vec<_>>())
+}
+
+/// So many figures are open to everyone; the others would push away what comes after them, most of all on a phone.
+const FIGURES_OPEN: usize = 6;
+
+/// Figures side by side; those beyond the first few open on request.
+fn gallery(figures: &[String]) -> String {
+    let (first, more) = figures.split_at(figures.len().min(FIGURES_OPEN));
+    let mut text = format!("<div class=\"gallery\">\n{}</div>\n", first.concat());
+    if !more.is_empty() {
+        text += &format!(
+            "<details class=\"more\">\n<summary>{} more images</summary>\n<div class=\"gallery\">\n{}</div>\n</details>\n",
+            more.len(),
+            more.concat()
         );
     }
-    text + "</div>\n"
+    text
 }
 
 /// Raw integers are counts and read as such.

@@ -1,7 +1,7 @@
 //! `report.html`: the report to look at, one file that needs no other and no network.
 //!
 //! ```text
-//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> images (bitmap, confusion) -> more sections -> details
+//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> images (bitmap, confusion) -> more sections (try_it) -> details
 //! ```
 //!
 //! Whatever comes from a model or a file goes through [`escape::text`]. Should that be forgotten somewhere, the page's
@@ -20,8 +20,10 @@ mod policy;
 mod stages;
 mod summary;
 mod table;
+mod try_it;
 
 pub use compare::compare_html;
+pub use try_it::{NETWORK_SCRIPT, network_data, try_it};
 
 use crate::Report;
 
@@ -39,7 +41,7 @@ pub struct Section {
     pub script: String,
 }
 
-const STYLE: &str = include_str!("page.css");
+const STYLES: [&str; 2] = [include_str!("page.css"), try_it::STYLE];
 const SCRIPT: &str = include_str!("page.js");
 
 /// The report as a page, with further sections behind its own.
@@ -65,7 +67,7 @@ pub fn html(report: &Report, sections: &[Section]) -> String {
     );
     parts.push(("details".to_owned(), "Details".to_owned(), details::details(report)));
     let scripts = sections.iter().map(|section| section.script.as_str());
-    let footer = "Every number here is one of <code>report.json</code>, which lies beside this file.";
+    let footer = "Every number that this page does not compute itself is one of <code>report.json</code>, which lies beside this file.";
     whole(
         &format!("{} - onnx2int report", report.model),
         &report.model,
@@ -92,9 +94,10 @@ fn whole<'a>(
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#{}\">Skip to the content</a>\n",
+         <style>\n{}</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#{}\">Skip to the content</a>\n",
         policy::policy(&scripts),
         escape::text(title),
+        STYLES.concat(),
         parts.first().map_or("", |(id, _, _)| id.as_str())
     );
     page += &format!("<header>\n<h1>{}</h1>\n{head}<nav aria-label=\"Sections\">\n", escape::text(heading));

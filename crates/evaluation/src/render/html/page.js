@@ -13,10 +13,10 @@ document.addEventListener("click", (event) => {
   svg.style.width = width + "px";
   svg.style.height = "auto";
 });
-// Paper cannot be opened: what a stage did is printed, the whole graphs are not.
+// Paper cannot be opened: what a stage did is printed, and every image; the whole graphs are not.
 let opened = [];
 window.addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details.stage:not([open])")];
+  opened = [...document.querySelectorAll("details.stage:not([open]), details.more:not([open])")];
   for (const stage of opened) stage.open = true;
 });
 window.addEventListener("afterprint", () => {

@@ -7,8 +7,8 @@ use super::diagram::{Column, Item, Mark};
 use super::{diagram, diff, escape, table};
 use crate::{Report, StageRow, Training, TransformRecord};
 
-/// What all diagrams of a page may take; the page is to stay below 6 MB.
-const DIAGRAM_BYTES: usize = 4 << 20;
+/// What all diagrams of a page may take; the page is to stay below 6 MB, and the network that can be tried takes more.
+const DIAGRAM_BYTES: usize = 3 << 19;
 
 /// Unchanged nodes that are still drawn at each side of a change.
 const CONTEXT: usize = 1;

@@ -270,17 +270,17 @@ pub(super) fn overflow(report: &Report) -> String {
         .map(|layer| {
             vec![
                 escape::text(&layer.node),
+                format!("{}<br>{}", layer.bits, chart::bar(f64::from(layer.bits) / 32.0, "bar")),
                 escape::text(&layer.op),
                 thousands(layer.products),
                 signed(layer.low),
                 signed(layer.high),
-                format!("{}<br>{}", layer.bits, chart::bar(f64::from(layer.bits) / 32.0, "bar")),
             ]
         })
         .collect();
     text + &table::table(
         "The proven range of each layer's sums",
-        &["layer", "operator", "#products in a sum", "#least", "#greatest", "#bits of 32"],
+        &["layer", "#bits of 32", "operator", "#products in a sum", "#least", "#greatest"],
         &rows,
     )
 }
