@@ -414,7 +414,8 @@ pub(crate) struct Trace {
     /// Write the elements of these tensors, floats too, instead of digests
     #[arg(long, value_name = "TENSOR", num_args = 1.., requires = "image")]
     pub(crate) dump: Vec<String>,
-    /// With the runtime engine: run it with every kernel of this processor, and fail where two give other bits
+    /// With the runtime engine: run it with every kernel of this processor, those without special instructions on 500
+    /// images at most, and fail where two give other bits
     #[arg(long, conflicts_with = "dump")]
     pub(crate) every_kernel: bool,
     /// Images that run at once

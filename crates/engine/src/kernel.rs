@@ -52,6 +52,11 @@ impl Kernel {
         self.instructions().is_some()
     }
 
+    /// Whether it needs no special instructions: slow, and there to be compared with.
+    pub const fn is_portable(self) -> bool {
+        matches!(self, Self::Portable | Self::PortablePairs)
+    }
+
     /// The fastest kernel of this processor.
     pub fn fastest() -> Self {
         Self::ALL.into_iter().find(|kernel| kernel.is_available()).unwrap_or(Self::Portable)

@@ -57,7 +57,7 @@ impl SelfTest {
     ) -> Result<Option<Self>, EvaluationError> {
         let (model, shape) = (ScoredModel::of(graph.graph(), file, digest)?, images.shape());
         let runtime = RuntimeKind::fastest(graph.graph());
-        if runtime != RuntimeKind::Engine
+        if runtime != RuntimeKind::Engine(None)
             || shape.channels != 1
             || model.fixed_batch.is_some_and(|batch| batch != 1)
         {
