@@ -208,7 +208,7 @@ fn json_holds_the_whole_report() {
     let report = report();
     let text = render::json(&report);
     assert_eq!(Report::from_json(&text).unwrap(), report);
-    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/3\",\n"), "{text}");
+    assert!(text.starts_with("{\n  \"schema\": \"onnx2int-report/4\",\n"), "{text}");
 }
 
 #[test]

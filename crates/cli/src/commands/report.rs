@@ -1,6 +1,7 @@
 //! `onnx2int report`: what a run made, as report.json, report.md, report.html and a table; or two runs side by side.
 
 mod evidence;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,6 +72,7 @@ fn of_run(dir: &Path, arguments: &arguments::Report) -> anyhow::Result<()> {
         versions: versions(),
     })
     .with_context(|| format!("cannot report on {dir:?}"))?;
+    report.sweep = sweep::of(dir, models.first().map(|(model, _)| model));
     if let Some(data_dir) = &arguments.data_dir {
         let test = files::load_dataset(data_dir)?.test;
         report.noise = noise(&models, &test)?;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use onnx2int_evaluation::{Execution, tensor_values, trace};
 use onnx2int_graph::verify;
+use onnx2int_progress::Progress;
 use onnx2int_runtimes::RuntimeKind;
 
 use crate::arguments::Trace;
 use crate::images::{self, Wanted};
-use crate::progress::Progress;
 use crate::{console, files};
 
 pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {

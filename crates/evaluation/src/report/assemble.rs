@@ -93,6 +93,7 @@ impl Report {
             rescale_bounds: inputs.rescale_bounds,
             evidence: inputs.evidence,
             noise: None,
+            sweep: None,
             training: inputs.training,
             parameters: inputs.parameters,
             versions: inputs.versions,
