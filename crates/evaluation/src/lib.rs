@@ -40,7 +40,10 @@ pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
 pub use error::EvaluationError;
 pub use logits::{Logits, Margin, OutputKind};
 pub use model::{ModelInput, ScoredModel};
-pub use noise::{ActivationNoise, Histogram, Noise, WeightNoise, noise};
+pub use noise::{
+    ActivationNoise, Histogram, Isolated, LayerUse, MultiplierBits, Noise, NoiseModels, NoiseSource,
+    NoiseSources, WeightNoise, noise,
+};
 pub use onnx2int_statistics::{Accuracy, PairedTest, Verdict, wilson_interval};
 pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, ConstantSummary, DatasetSummary, Evidence,

@@ -54,7 +54,7 @@ fn chart(chart: &SweepChart) -> String {
                 None => String::new(),
                 Some(SweepOutcome::Measured { accuracy, .. }) => percent(accuracy.fraction),
                 Some(SweepOutcome::Refused { reason }) => {
-                    reasons.push(format!("{} at {at} is refused: {reason}.\n", series.name));
+                    reasons.push(format!("{} at {at} is refused: {reason}.", series.name));
                     "refused".to_owned()
                 }
             });
@@ -66,7 +66,7 @@ fn chart(chart: &SweepChart) -> String {
         text.push('\n');
     }
     for reason in reasons {
-        text += &escape(&reason);
+        text += &format!("{}\n", escape(&reason));
     }
     text
 }

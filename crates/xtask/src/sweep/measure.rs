@@ -70,6 +70,11 @@ impl Measurer {
         if let Some(memory) = remembered.filter(|memory| memory.of == measurer.memory.of) {
             measurer.memory = memory;
         }
+        // What a killed sweep left.
+        let folder = measurer.root.join(measurer.folder());
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove the folder {folder:?}"))?;
+        }
         Ok(measurer)
     }
 
@@ -83,7 +88,7 @@ impl Measurer {
     /// # Errors
     /// An interrupt, and whatever keeps the tool from deciding.
     pub(crate) fn measure(&mut self, setting: &Setting) -> anyhow::Result<Outcome> {
-        let folder = format!("{}/sweep", self.run.dir());
+        let folder = self.folder();
         let path = self.root.join(&folder);
         fs::create_dir_all(&path).with_context(|| format!("cannot make the folder {path:?}"))?;
         let outcome = self.outcome(setting, &folder);
@@ -120,6 +125,11 @@ impl Measurer {
 
     fn failed(&self, arguments: &[String], complaint: &str) -> String {
         format!("`{}` failed: {complaint}", process::shell_line(&self.root, &self.tool, arguments))
+    }
+
+    /// Where the models of a setting are while it is measured.
+    fn folder(&self) -> String {
+        format!("{}/sweep", self.run.dir())
     }
 
     fn memory_path(&self) -> PathBuf {

@@ -105,8 +105,11 @@ fn an_interrupted_sweep_keeps_what_it_measured() {
 fn what_fails_without_deciding_is_an_error_that_can_be_repeated() {
     let repository = Repository::new();
     repository.write("broken", "");
+    let left = format!("{}/sweep/point_quantized.onnx", RUN.dir());
+    repository.write(&left, "of a sweep that was killed");
     let error = format!("{:#}", repository.sweep(&Interrupt::default()).unwrap_err());
     assert!(error.contains("tool transform scale-out --model") && error.contains("cannot write"), "{error}");
+    assert!(!repository.root().join(left).exists());
     fs::remove_file(repository.root().join("broken")).unwrap();
     repository.sweep(&Interrupt::default()).unwrap();
 }
