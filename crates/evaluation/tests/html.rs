@@ -299,12 +299,12 @@ fn trade_offs_are_drawn_and_told() {
     let mut report = swept();
     let text = page(&report);
     assert!(text.contains("<h2>Trade-offs</h2>") && text.contains("href=\"#trade-offs\""));
-    let label = "Line chart of the accuracy over bits of the multipliers (mantissa bits). default settings: \
+    let label = "Line chart of the accuracy over mantissa bits. default settings: \
                  71.88 % at 23, refused at 2. A dashed line is at 83.33 %, float.";
     assert!(text.contains(&format!("role=\"img\" aria-label=\"{label}\"")), "{text}");
     assert!(text.contains("refused at default settings, 2: node &quot;fc&quot;: m = 0"), "{text}");
     assert!(text.contains("<details><summary>The numbers</summary>") && text.contains("30 of 32"), "{text}");
-    assert!(text.contains("within the interval of its last point from 8 on"), "{text}");
+    assert!(text.contains("within the interval that it has at 8: from 8 on."), "{text}");
     let markdown = render::markdown(&report);
     assert!(markdown.contains("## Trade-offs") && markdown.contains("is refused: node"), "{markdown}");
     assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);

@@ -7,9 +7,9 @@ use crate::{Report, SweepChart, SweepOutcome, SweepSeries, Varied};
 /// What is varied, as the title of an axis.
 pub(super) const fn title(varied: Varied) -> &'static str {
     match varied {
-        Varied::MantissaBits => "bits of the multipliers (mantissa bits)",
+        Varied::MantissaBits => "mantissa bits",
         Varied::CalibrationSamples => "calibration images",
-        Varied::WeightBits => "bits of a weight",
+        Varied::WeightBits => "weight bits",
     }
 }
 

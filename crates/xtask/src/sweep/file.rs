@@ -99,16 +99,18 @@ impl Sweep {
                     .collect();
                 let worst = found.iter().copied().reduce(|a, b| if b.1 < a.1 { b } else { a });
                 let best = found.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a });
-                if let (Some(worst), Some(best)) = (worst, best) {
-                    let _ = write!(
+                let _ = match (worst, best) {
+                    (Some(worst), Some(best)) if worst.1 < best.1 => write!(
                         text,
                         " {:.2} % at {} to {:.2} % at {}",
                         100.0 * worst.1,
                         worst.0,
                         100.0 * best.1,
                         best.0
-                    );
-                }
+                    ),
+                    (Some((_, share)), _) => write!(text, " {:.2} %", 100.0 * share),
+                    (None, _) => Ok(()),
+                };
                 let refused = points.len() - found.len();
                 if refused > 0 {
                     let _ = write!(text, " ({refused} of {} refused)", points.len());
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_summary_has_both_ends_and_what_was_refused() {
-        let expected = "mantissa bits, default settings: 71.88 % at 23 to 71.88 % at 23 (1 of 2 refused)\n\
+        let expected = "mantissa bits, default settings: 71.88 % (1 of 2 refused)\n\
                         weight bits, per tensor: 6.25 % at 2 to 25.00 % at 8";
         assert_eq!(sweep().summary(), expected);
     }

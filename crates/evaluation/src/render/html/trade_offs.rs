@@ -29,7 +29,7 @@ fn drawn(chart: &SweepChart, float: Option<f64>) -> String {
         chart.series.iter().map(|series| Line { name: &series.name, points: points(series) }).collect();
     let log = chart.varied == Varied::CalibrationSamples;
     let reference = float.map(|share| (share, "float"));
-    let mut text = format!("<h3>{}</h3>\n", escape::text(&format!("Accuracy over {across}")));
+    let mut text = format!("<h3>Accuracy over {}</h3>\n", escape::text(across));
     text += &format!("<p>{}</p>\n", escape::text(&steady(chart)));
     text += &line_chart::draw(&LineChart { across, log, reference, lines });
     let mut reasons: Vec<(String, String)> = Vec::new();
@@ -60,19 +60,27 @@ fn points(series: &SweepSeries) -> Vec<Point> {
 
 /// From where on each line stays where it ends, in a sentence.
 fn steady(chart: &SweepChart) -> String {
-    let from = |series: &SweepSeries| {
-        steady_from(series).map(|at| match chart.series.len() {
-            1 => thousands(at.into()),
-            _ => format!("{} ({})", thousands(at.into()), series.name),
-        })
-    };
-    let places: Vec<String> = chart.series.iter().filter_map(from).collect();
-    match places.is_empty() {
-        true => "Nothing could be measured.".to_owned(),
-        false => {
-            format!("The accuracy stays within the interval of its last point from {} on.", places.join(", "))
+    let mut places: Vec<(u32, Vec<&str>)> = Vec::new();
+    for series in &chart.series {
+        let Some(at) = steady_from(series) else { continue };
+        match places.iter_mut().find(|(place, _)| *place == at) {
+            Some((_, names)) => names.push(&series.name),
+            None => places.push((at, vec![&series.name])),
         }
     }
+    let Some(last) = all(chart).map(|(_, point)| point.at).max().filter(|_| !places.is_empty()) else {
+        return "No line could be measured to its end.".to_owned();
+    };
+    let place = |(at, names): &(u32, Vec<&str>)| match chart.series.len() {
+        1 => format!("from {} on", thousands((*at).into())),
+        _ => format!("from {} on ({})", thousands((*at).into()), names.join(", ")),
+    };
+    let places: Vec<String> = places.iter().map(place).collect();
+    format!(
+        "The accuracy stays within the interval that it has at {}: {}.",
+        thousands(last.into()),
+        places.join("; ")
+    )
 }
 
 fn numbers(chart: &SweepChart, across: &str) -> String {
