@@ -1,14 +1,14 @@
 //! How noisy each layer is: what the integer-only model has inside, set beside what the float model has there.
 
+mod layers;
+mod sources;
+
 use onnx2int_dataset::ImageSource;
 use onnx2int_graph::{Graph, Op, Tensor, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 use serde::{Deserialize, Serialize};
 
 use crate::{EvaluationError, ScoredModel};
-
-mod layers;
-mod sources;
 
 pub use layers::{LayerUse, MultiplierBits};
 pub use sources::{Isolated, NoiseSource, NoiseSources};
