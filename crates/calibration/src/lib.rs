@@ -9,6 +9,7 @@
 //! where the u8 quantizer at zero point 0 implies it.
 //!
 //! On request [`equalize`] changes the float network first, and [`correct_bias`] the biases last.
+//! [`isolate`](fn@isolate) takes a quantized network apart again: what rounding the weights does alone, and the activations.
 //!
 //! Own choices:
 //! - the logits layer's output is not quantized, and its weights have one scale unless
@@ -22,6 +23,7 @@ mod equalize;
 mod error;
 mod histogram;
 mod insert;
+mod isolate;
 mod observe;
 mod overrides;
 mod plan;
@@ -34,6 +36,7 @@ use correct_bias::Corrections;
 use overrides::Chosen;
 
 pub use error::{CalibrationError, Unsupported};
+pub use isolate::{Isolated, isolate};
 pub use overrides::{MethodName, NodeOverride, Overrides, TensorOverride};
 
 /// Settings of [`quantize`].

@@ -8,7 +8,6 @@ mod files;
 mod images;
 mod interrupt;
 mod npy;
-mod progress;
 
 use std::process::ExitCode;
 

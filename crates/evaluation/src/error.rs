@@ -197,6 +197,16 @@ pub enum EvaluationError {
         /// What stands there.
         found: String,
     },
+    /// A sweep file with numbers that no sweep has.
+    #[error("the sweep: expected {expected} of {entry}, found {found}; make it anew")]
+    DamagedSweep {
+        /// Which line, and where on it.
+        entry: String,
+        /// What may stand there.
+        expected: &'static str,
+        /// What stands there.
+        found: String,
+    },
     /// Two scores that say nothing about each other.
     #[error(
         "{score:?} and {reference:?} were scored on different images or classes ({difference}); \

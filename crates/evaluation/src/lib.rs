@@ -13,7 +13,8 @@
 //! - [`trace`] runs a model and digests every inner integer tensor image by image, so that two runtimes, or a runtime
 //!   and a simulation of hardware, can be compared in every bit; [`tensor_values`] gives the elements where they differ.
 //! - [`noise`] sets what the integer-only model has inside beside what the float model has there, layer by layer.
-//! - [`Training`] is how the float network was trained, as `onnx2int train` tells it.
+//! - [`Training`] is how the float network was trained, as `onnx2int train` tells it, and [`Sweep`] what accuracy costs, as
+//!   `cargo xtask sweep` measured it.
 //! - [`Report`] is plain data that holds nothing that differs from run to run; times and peak memory
 //!   live in [`Timing`]. Each renderer of [`render`] reads a `Report` and nothing else.
 //!
@@ -30,6 +31,7 @@ pub mod render;
 mod report;
 mod score;
 mod score_file;
+mod sweep;
 mod timing;
 mod trace;
 mod training;
@@ -38,7 +40,10 @@ pub use compare::{Comparison, Flip, GapMeasure, LogitGap, compare};
 pub use error::EvaluationError;
 pub use logits::{Logits, Margin, OutputKind};
 pub use model::{ModelInput, ScoredModel};
-pub use noise::{ActivationNoise, Histogram, Noise, WeightNoise, noise};
+pub use noise::{
+    ActivationNoise, Histogram, Isolated, LayerUse, MultiplierBits, Noise, NoiseModels, NoiseSource,
+    NoiseSources, WeightNoise, noise,
+};
 pub use onnx2int_statistics::{Accuracy, PairedTest, Verdict, wilson_interval};
 pub use report::{
     Census, ChangedImage, ComparisonSummary, Confusion, ConstantSummary, DatasetSummary, Evidence,
@@ -48,6 +53,7 @@ pub use report::{
 };
 pub use score::{Execution, Score, logits, score};
 pub use score_file::{SCORE_SCHEMA, ScoreHeader};
+pub use sweep::{Sweep, SweepChart, SweepOutcome, SweepPoint, SweepSeries, SweepSetting, Varied};
 pub use timing::{TIMING_SCHEMA, Timing, TimingEntry};
 pub use trace::{
     LeftOut, TRACE_SCHEMA, TensorValues, Trace, TracedTensor, VALUES_SCHEMA, tensor_values, trace,

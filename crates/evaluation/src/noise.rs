@@ -1,11 +1,17 @@
 //! How noisy each layer is: what the integer-only model has inside, set beside what the float model has there.
 
+mod layers;
+mod sources;
+
 use onnx2int_dataset::ImageSource;
 use onnx2int_graph::{Graph, Op, Tensor, ValueId, Verified};
 use onnx2int_runtimes::{RuntimeKind, Session, prepare};
 use serde::{Deserialize, Serialize};
 
 use crate::{EvaluationError, ScoredModel};
+
+pub use layers::{LayerUse, MultiplierBits};
+pub use sources::{Isolated, NoiseSource, NoiseSources};
 
 /// Bars of a histogram: four codes each.
 const BINS: usize = 64;
@@ -22,6 +28,8 @@ pub struct Noise {
     pub activations: Vec<ActivationNoise>,
     /// The weights.
     pub weights: Vec<WeightNoise>,
+    /// What the integer layers use of their accumulators.
+    pub layers: Vec<LayerUse>,
 }
 
 /// A tensor of the float model beside its codes in the integer-only one.
@@ -40,6 +48,8 @@ pub struct ActivationNoise {
     /// Signal to quantization noise in decibels: `10 log10(sum x^2 / sum (x - y)^2)`, where `y` is what the code stands for.
     /// It holds the noise of all layers before. None where one of the sums is 0.
     pub decibels: Option<f64>,
+    /// The noise of each source alone, where it could be taken apart.
+    pub sources: Option<NoiseSources>,
     /// The share of float elements that lie above all codes, by more than rounding.
     pub above: f64,
     /// The share of those below.
@@ -84,6 +94,7 @@ pub struct WeightNoise {
 }
 
 /// A tensor to be compared.
+#[derive(Clone, Copy)]
 struct Site {
     float: ValueId,
     integer: ValueId,
@@ -92,26 +103,41 @@ struct Site {
     is_code: bool,
 }
 
-/// Runs the float and the integer-only model on the first `count` images and compares what they have inside.
-///
-/// `quantized` says which tensor of the float model is quantized to which, and how.
+/// The models of one network.
+#[derive(Clone, Copy, Debug)]
+pub struct NoiseModels<'g> {
+    /// The float one.
+    pub float: Verified<'g>,
+    /// Which tensor of the float model is quantized to which, and how.
+    pub quantized: &'g Graph,
+    /// The integer-only one.
+    pub integer: Verified<'g>,
+    /// Those with one source of noise each, where there are such.
+    pub isolated: Option<Isolated<'g>>,
+}
+
+/// Runs the models on the first `count` images and compares what they have inside.
 ///
 /// # Errors
 /// A model that takes no images or is refused by the runtime, and what the source says.
 pub fn noise(
-    float: Verified<'_>,
-    quantized: &Graph,
-    integer: Verified<'_>,
+    models: NoiseModels<'_>,
     images: &dyn ImageSource,
     count: usize,
 ) -> Result<Noise, EvaluationError> {
     let count = count.min(images.len());
+    let NoiseModels { float, quantized, integer, isolated } = models;
     let sites = sites(float.graph(), quantized, integer.graph());
     let mut gathered: Vec<Gathered> = sites.iter().map(|_| Gathered::default()).collect();
+    let mut layers = layers::Layers::of(integer);
+    let isolated = isolated
+        .and_then(|isolated| sources::Observers::of(isolated, float.graph(), integer.graph(), &sites))
+        .transpose()?;
     let observed = |site: fn(&Site) -> ValueId| sites.iter().map(site).collect::<Vec<ValueId>>();
     let float = Observed::new(float, &observed(|site| site.float))?;
-    let integer = Observed::new(integer, &observed(|site| site.integer))?;
-    let fixed = float.model.fixed_batch.or(integer.model.fixed_batch);
+    let integer = Observed::new(integer, &[observed(|site| site.integer), layers.sums()].concat())?;
+    let isolated_batch = isolated.as_ref().and_then(sources::Observers::fixed_batch);
+    let fixed = float.model.fixed_batch.or(integer.model.fixed_batch).or(isolated_batch);
     let batch = fixed.unwrap_or(BATCH).max(1);
     // A fixed batch leaves out what does not fill one.
     let count = if fixed.is_some() { count - count % batch } else { count };
@@ -119,8 +145,17 @@ pub fn noise(
         let end = (start + batch).min(count);
         let reals = float.run(images, start..end)?;
         let codes = integer.run(images, start..end)?;
-        for (((site, gathered), reals), codes) in sites.iter().zip(&mut gathered).zip(&reals).zip(&codes) {
+        let (codes, sums) = codes.split_at(sites.len());
+        layers.add(sums);
+        for (((site, gathered), reals), codes) in sites.iter().zip(&mut gathered).zip(&reals).zip(codes) {
             gathered.add(site, reals, codes);
+        }
+        if let Some(isolated) = &isolated {
+            let apart = isolated.run(images, start..end)?;
+            for (index, (site, gathered)) in sites.iter().zip(&mut gathered).enumerate() {
+                let apart = apart.each_ref().map(|tensors| &tensors[index]);
+                gathered.apart.add(site, &reals[index], &codes[index], apart);
+            }
         }
     }
     let activations = sites.iter().zip(gathered).map(|(site, gathered)| {
@@ -131,6 +166,7 @@ pub fn noise(
         images: count,
         activations: activations.filter(|activation| activation.elements > 0).collect(),
         weights: weights(float.graph, quantized),
+        layers: layers.finish(),
     })
 }
 
@@ -218,6 +254,7 @@ struct Gathered {
     below: u64,
     float: Vec<u64>,
     integer: Vec<u64>,
+    apart: sources::Apart,
 }
 
 impl Gathered {
@@ -266,6 +303,7 @@ impl Gathered {
             zero_point: site.zero_point,
             elements: self.elements,
             decibels: decibels(self.signal, self.noise),
+            sources: self.apart.finish(self.signal),
             above: share(self.above),
             below: share(self.below),
             histogram: site.is_code.then(|| Histogram {

@@ -7,8 +7,8 @@ mod tiny;
 use std::collections::BTreeMap;
 
 use onnx2int_evaluation::{
-    ActivationNoise, Evidence, Histogram, LayerBound, Noise, OverflowProof, PairedTest, Pixels, Report,
-    RuntimeBits, SameBits, render,
+    ActivationNoise, Evidence, Histogram, LayerBound, LayerUse, MultiplierBits, Noise, NoiseSources,
+    OverflowProof, PairedTest, Pixels, Report, RuntimeBits, SameBits, Sweep, SweepOutcome, render,
 };
 use tiny::report;
 
@@ -219,19 +219,109 @@ fn the_noisiest_layer_is_named() {
         zero_point: 0,
         elements: 100,
         decibels,
+        sources: None,
         above: 0.0,
         below,
         histogram: Some(Histogram { low: 0.0, high: 127.5, float: vec![3; 64], integer: vec![2; 64] }),
     };
     let mut activations = vec![activation("a", Some(31.25), 0.0), activation("<b>", Some(22.25), 0.125)];
     activations.push(ActivationNoise { histogram: None, ..activation("logits", None, 0.0) });
-    report.noise = Some(Noise { images: 16, activations, weights: Vec::new() });
+    report.noise = Some(Noise { images: 16, activations, weights: Vec::new(), layers: Vec::new() });
     let text = page(&report);
     let sentence = "The noisiest is <code>&lt;b&gt;</code>: 22.2 dB, measured on 16 images. \
                     Most elements beyond the codes has <code>&lt;b&gt;</code>: 12.50 %.";
     assert!(text.contains(sentence), "{text}");
     assert!(text.contains("exact"), "without noise there is no ratio");
     assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);
+}
+
+#[test]
+fn sources_of_noise_and_sums_are_set_side_by_side() {
+    let mut report = report();
+    let activation = ActivationNoise {
+        tensor: "<relu>".to_owned(),
+        codes: "relu_quantized".to_owned(),
+        scale: 0.5,
+        zero_point: 0,
+        elements: 100,
+        decibels: Some(29.5),
+        // 10 dB less is ten times the power.
+        sources: Some(NoiseSources { weights: Some(40.0), activations: Some(30.0), rescale: None }),
+        above: 0.0,
+        below: 0.0,
+        histogram: None,
+    };
+    let layer = LayerUse {
+        node: "<conv>".to_owned(),
+        op: "ConvInteger".to_owned(),
+        low: -300,
+        high: 200,
+        bits: 10,
+        proven_low: -1_200,
+        proven_high: 1_100,
+        proven_bits: 12,
+        multipliers: Some(MultiplierBits { count: 32, least: 14, greatest: 15 }),
+    };
+    report.noise = Some(Noise {
+        images: 16,
+        activations: vec![activation],
+        weights: Vec::new(),
+        layers: vec![layer.clone(), LayerUse { node: "logits".to_owned(), multipliers: None, ..layer }],
+    });
+    let text = page(&report);
+    let sentence = "At <code>&lt;relu&gt;</code> the activation rounding dominates: alone it leaves 30.0 dB; \
+                    the weight rounding alone 40.0 dB, the fixed-point rescale alone is exact.";
+    assert!(text.contains(sentence), "{text}");
+    assert!(text.contains("weights 9.09 %, activations 90.91 %, rescale 0.00 %"), "{text}");
+    for cell in [
+        "\u{2212}300 to 200",
+        "\u{2212}1,200 to 1,100",
+        "25.00 %",
+        "10 of 12",
+        "14 to 15 <small>(32)</small>",
+    ] {
+        assert!(text.contains(cell), "{cell}: {text}");
+    }
+    assert!(text.contains(">none</td>"), "logits have no rescale");
+    assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);
+}
+
+fn swept() -> Report {
+    let mut report = report();
+    let mut sweep = Sweep::from_json(include_str!("sweep.json")).unwrap();
+    sweep.float_digest.clone_from(&report.stages[0].digest);
+    report.sweep = Some(sweep);
+    report
+}
+
+#[test]
+fn trade_offs_are_drawn_and_told() {
+    let mut report = swept();
+    let text = page(&report);
+    assert!(text.contains("<h2>Trade-offs</h2>") && text.contains("href=\"#trade-offs\""));
+    let label = "Line chart of the accuracy over mantissa bits. default settings: \
+                 71.88 % at 23, refused at 2. A dashed line is at 83.33 %, float.";
+    assert!(text.contains(&format!("role=\"img\" aria-label=\"{label}\"")), "{text}");
+    assert!(text.contains("refused at default settings, 2: node &quot;fc&quot;: m = 0"), "{text}");
+    assert!(text.contains("<details><summary>The numbers</summary>") && text.contains("30 of 32"), "{text}");
+    assert!(text.contains("within the interval that it has at 8: from 8 on."), "{text}");
+    let markdown = render::markdown(&report);
+    assert!(markdown.contains("## Trade-offs") && markdown.contains("is refused: node"), "{markdown}");
+    assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);
+
+    // Whatever a file says, it is shown and no more.
+    let series = &mut report.sweep.as_mut().unwrap().charts[0].series[0];
+    series.name = ATTACK.to_owned();
+    series.points[0].outcome = SweepOutcome::Refused { reason: ATTACK.to_owned() };
+    assert!(!page(&report).contains("<script>alert"));
+}
+
+#[test]
+fn without_a_sweep_the_page_says_how_to_make_one() {
+    let text = page(&report());
+    assert!(text.contains("Not measured of this float model: <code>cargo xtask sweep</code>"), "{text}");
+    assert!(!text.contains("class=\"lines\""), "nothing is drawn");
+    assert!(render::markdown(&report()).contains("Not measured of this float model: `cargo xtask sweep`"));
 }
 
 #[test]

@@ -76,6 +76,13 @@ impl Digests {
         Ok(Some(sha256))
     }
 
+    /// The digest of a file that a task cannot do without.
+    pub(crate) fn existing(&mut self, path: &str) -> anyhow::Result<String> {
+        self.of_file(path)?.with_context(|| {
+            format!("{path:?} does not exist; `cargo xtask run-all --force` makes every file anew")
+        })
+    }
+
     /// The digests of those of `paths` that exist, by path.
     pub(crate) fn of_existing(&mut self, paths: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();

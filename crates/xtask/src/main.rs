@@ -1,8 +1,8 @@
 //! What needs cargo or the repository: the whole MNIST pipeline, its cross-check against other runtimes, and what kills
 //! do to it.
 //!
-//! `cargo xtask run-all`, `conform`, `prove`, `networks`, `bench` and `faults`; the libraries' work is done by the binary `onnx2int`, which this
-//! one builds and calls.
+//! `cargo xtask run-all`, `conform`, `prove`, `sweep`, `networks`, `bench` and `faults`; the libraries' work is done by
+//! the binary `onnx2int`, which this one builds and calls.
 
 mod atomic_file;
 mod bench;
@@ -22,6 +22,7 @@ mod python;
 mod run;
 mod runner;
 mod stamp;
+mod sweep;
 mod timing;
 
 #[cfg(test)]
@@ -67,6 +68,11 @@ enum Task {
     /// Certify the integer stages, check the certificates by independent means, and try to refute them (needs Python
     /// with venv and pip)
     Prove {
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Measure accuracy against mantissa bits, calibration and weight bits on the models of run-all, for its report
+    Sweep {
         #[command(flatten)]
         run: Run,
     },
@@ -166,6 +172,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             conform::conform(root, &options, interrupt)
         }
         Task::Prove { run } => proof::run(&root, *run, &interrupt),
+        Task::Sweep { run } => sweep::run(root, *run, interrupt),
         Task::Networks(options) => networks::run(root, options, interrupt),
         Task::Bench(options) => bench::run(&root, options, &interrupt),
         #[cfg(unix)]

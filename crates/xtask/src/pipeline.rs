@@ -28,7 +28,7 @@ pub(crate) const STEM: &str = "mnist_cnn";
 pub(crate) const DEFAULT_SEED: u64 = 1;
 
 /// How many training images the quantizer looks at.
-const CALIBRATION_SAMPLES: u32 = 1000;
+pub(crate) const CALIBRATION_SAMPLES: u32 = 1000;
 
 /// What a user can choose about the whole run.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -298,13 +298,19 @@ fn report(run: Run, data_files: &[String]) -> Step {
     let table = table_path(run);
     let mut outputs = ["json", "md", "html"].map(|form| format!("{dir}/report.{form}")).to_vec();
     outputs.push(table.clone());
-    // What `prove` and `conform` found is told as well, once they ran.
+    // What `prove`, `conform` and `sweep` found is told as well, once they ran.
     let optional_inputs = vec![
         format!("{dir}/proof/{}.certificate.json", Stage::ScaleOut.name()),
         format!("{dir}/conformance.json"),
+        sweep_path(run),
     ];
     let step = Step::new(REPORT, Stage::ScaleOut, arguments, inputs, outputs);
     Step { captured: Some(table), optional_inputs, ..step }
+}
+
+/// What `cargo xtask sweep` measured.
+pub(crate) fn sweep_path(run: Run) -> String {
+    format!("{}/sweep.json", run.dir())
 }
 
 /// The stage table as `onnx2int report` printed it.

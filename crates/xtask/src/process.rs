@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use wait4::{ResUse, Wait4};
 
 use crate::console::{complain, say};
@@ -75,9 +75,39 @@ pub(crate) enum Stdout {
     Captured,
 }
 
+/// Whether the user sees what a child writes to its standard error while it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stderr {
+    Shown,
+    Kept,
+}
+
 /// Runs a command without standard input, to its end or until the user interrupts.
 pub(crate) fn run(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyhow::Result<Finished> {
-    finish(command.stderr(Stdio::inherit()), stdout, interrupt)
+    finish(command.stderr(Stdio::inherit()), stdout, Stderr::Shown, interrupt)
+}
+
+/// Runs a program in `root` and shows nothing of it: its standard output, or what it complained of where it fails.
+///
+/// # Errors
+/// A program that cannot be started or that a signal ended, and an interrupt.
+pub(crate) fn quiet(
+    root: &Path,
+    program: &Path,
+    arguments: &[String],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Result<Vec<u8>, String>> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root).stderr(Stdio::piped());
+    let finished = finish(&mut command, Stdout::Captured, Stderr::Kept, interrupt)?;
+    match finished.status.code() {
+        Some(0) => Ok(Ok(finished.stdout)),
+        Some(1) => Ok(Err(complaint(&finished.stderr))),
+        _ => {
+            let line = shell_line(root, program, arguments);
+            bail!("`{line}` broke down ({}):\n{}", finished.status, complaint(&finished.stderr))
+        }
+    }
 }
 
 /// Runs a program in `root`, shown as a line for a shell; where it fails, what it complained of and its status.
@@ -98,7 +128,7 @@ pub(crate) fn attempt(
     say(format_args!("$ {line}"));
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root).stderr(Stdio::piped());
-    let finished = finish(&mut command, Stdout::Inherited, interrupt)?;
+    let finished = finish(&mut command, Stdout::Inherited, Stderr::Shown, interrupt)?;
     if finished.status.success() {
         return Ok(Ok(()));
     }
@@ -116,7 +146,12 @@ fn complaint(stderr: &str) -> String {
     told.join("\n")
 }
 
-fn finish(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyhow::Result<Finished> {
+fn finish(
+    command: &mut Command,
+    stdout: Stdout,
+    stderr: Stderr,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Finished> {
     command.stdin(Stdio::null()).stdout(match stdout {
         Stdout::Inherited => Stdio::inherit(),
         Stdout::Captured => Stdio::piped(),
@@ -134,7 +169,9 @@ fn finish(command: &mut Command, stdout: Stdout, interrupt: &Interrupt) -> anyho
             let mut text = String::new();
             for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line);
-                complain(&line);
+                if stderr == Stderr::Shown {
+                    complain(&line);
+                }
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -251,6 +288,21 @@ mod tests {
             assert_eq!(found, Err("error: second\n  third (exit status: 1)".to_owned()));
             let found = attempt("for i in 1 2 3 4 5 6; do echo $i >&2; done; exit 2");
             assert_eq!(found, Err("2\n3\n4\n5\n6 (exit status: 2)".to_owned()));
+        }
+
+        #[test]
+        fn a_refusal_is_told_and_a_breakdown_is_an_error() {
+            let quiet = |script: &str| {
+                let arguments = ["-c".to_owned(), script.to_owned()];
+                quiet(Path::new("/"), Path::new("sh"), &arguments, &Interrupt::default())
+            };
+            assert_eq!(quiet("echo found; echo note >&2").unwrap(), Ok(b"found\n".to_vec()));
+            assert_eq!(
+                quiet("echo error: no >&2; echo '  why' >&2; exit 1").unwrap(),
+                Err("error: no\n  why".to_owned())
+            );
+            let error = format!("{:#}", quiet("echo thread panicked >&2; exit 101").unwrap_err());
+            assert!(error.contains("broke down") && error.contains("thread panicked"), "{error}");
         }
 
         #[test]

@@ -17,6 +17,7 @@ use crate::console::say;
 use crate::digest::Digests;
 use crate::pipeline::{self, Code, Settings, Step};
 use crate::process::{self, Finished, Interrupt, Interrupted, Stdout};
+use crate::run::Run;
 use crate::stamp::Stamp;
 use crate::{atomic_file, cargo, folder_lock, timing};
 
@@ -62,6 +63,27 @@ pub(crate) fn run_all(
     Ok(())
 }
 
+/// The results of the last run-all, held locked, with the binary, which is built where needed.
+///
+/// Fails where there are none, and where anything of them is out of date.
+pub(crate) fn last_run(root: &Path, run: Run, interrupt: &Interrupt) -> anyhow::Result<(Runner, PathBuf)> {
+    let settings = settings_of_last_run(root, run)?;
+    let tool = cargo::build(root, interrupt)?;
+    let mut runner = Runner::open(root.to_owned(), tool.clone(), settings, interrupt.clone())?;
+    if let Some(reason) = runner.first_out_of_date()? {
+        bail!("the results are out of date ({reason}); make them anew with `{}`", runner.remake());
+    }
+    Ok((runner, tool))
+}
+
+/// The settings that the last run-all left, so that its files are not judged by others.
+fn settings_of_last_run(root: &Path, run: Run) -> anyhow::Result<Settings> {
+    let path = pipeline::run_description_path(run);
+    let bytes = fs::read(root.join(&path))
+        .with_context(|| format!("cannot read {path:?}, which `{}` makes", run.command()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not the description of a run"))
+}
+
 /// The pipeline of one folder of results, which it holds locked.
 pub(crate) struct Runner {
     root: PathBuf,
@@ -92,7 +114,7 @@ impl Runner {
         let mut digests = Digests::open(&root, &stamps.join("digests.json"));
         let mut data = BTreeMap::new();
         for path in pipeline::data_files(&root)? {
-            let digest = existing(&mut digests, &path)?;
+            let digest = digests.existing(&path)?;
             data.insert(path, digest);
         }
         let recipe = recipe(&root, &tool, &settings, &interrupt)?;
@@ -122,6 +144,11 @@ impl Runner {
         Ok(None)
     }
 
+    /// The command that makes what is out of date.
+    pub(crate) fn remake(&self) -> String {
+        self.settings.command()
+    }
+
     /// The stage table that `onnx2int report` printed.
     pub(crate) fn table(&self) -> anyhow::Result<String> {
         let path = pipeline::table_path(self.settings.run);
@@ -148,12 +175,12 @@ impl Runner {
     /// What the step would be made from now, and why its stamp says that it must be.
     fn out_of_date(&mut self, step: &Step) -> anyhow::Result<(Stamp, Option<String>)> {
         let code = match step.code {
-            Code::Binary => Some(existing(&mut self.digests, &self.tool.to_string_lossy())?),
+            Code::Binary => Some(self.digests.existing(&self.tool.to_string_lossy())?),
             Code::Recipe => None,
         };
         let mut inputs = BTreeMap::new();
         for path in &step.inputs {
-            inputs.insert(path.clone(), existing(&mut self.digests, path)?);
+            inputs.insert(path.clone(), self.digests.existing(path)?);
         }
         inputs.extend(self.digests.of_existing(&step.optional_inputs)?);
         let outputs = self.digests.of_existing(&step.outputs)?;
@@ -180,7 +207,7 @@ impl Runner {
         let mut command = Command::new(&self.tool);
         let finished =
             process::run(command.args(&arguments).current_dir(&self.root), stdout, &self.interrupt)?;
-        let remake = self.settings.command();
+        let remake = self.remake();
         let failed = |what: String| {
             anyhow!(
                 "step {} {what}\n  to repeat this step:  {line}\n  to go on after that:  {remake}",
@@ -228,14 +255,6 @@ impl Runner {
     }
 }
 
-/// The digest of a file that a step cannot do without.
-fn existing(digests: &mut Digests, path: &str) -> anyhow::Result<String> {
-    let digest = digests.of_file(path)?;
-    digest.with_context(|| {
-        format!("{path:?} does not exist; `cargo xtask run-all --force` makes every file anew")
-    })
-}
-
 /// Asks the binary for the settings of the training.
 fn recipe(
     root: &Path,
@@ -252,4 +271,18 @@ fn recipe(
     }
     serde_json::from_slice(&finished.stdout)
         .with_context(|| format!("`{line}` did not print one JSON object"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_results_it_says_how_to_make_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let Err(error) = last_run(folder.path(), Run::QUICK, &Interrupt::default()) else {
+            panic!("there are no results");
+        };
+        assert!(format!("{error:#}").contains("run-all --quick"), "{error:#}");
+    }
 }

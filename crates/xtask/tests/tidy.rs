@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("whole-file", &[]),
     ("statistics", &[]),
+    ("progress", &[]),
     ("onnx-format", &["graph"]),
     ("interpreter", &["graph"]),
     ("certificate", &["graph"]),
@@ -38,9 +39,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "training",
             "evaluation",
             "whole-file",
+            "progress",
         ],
     ),
-    ("xtask", &["graph", "statistics", "whole-file"]),
+    ("xtask", &["graph", "statistics", "whole-file", "progress"]),
     ("torture", &["graph", "onnx-format", "interpreter", "engine", "transforms"]),
 ];
 
@@ -50,6 +52,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("pulp", &["conv-stack"]),
     ("tract-onnx", &["runtimes"]),
     ("prost", &["onnx-format"]),
+    ("indicatif", &["progress"]),
     ("mnist", &["dataset"]),
     ("image", &["dataset"]),
     ("zip", &["dataset"]),

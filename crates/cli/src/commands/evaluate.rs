@@ -8,12 +8,12 @@ use onnx2int_evaluation::{
     Comparison, Execution, GapMeasure, Score, ScoreHeader, ScoredModel, compare, score,
 };
 use onnx2int_graph::verify;
+use onnx2int_progress::Progress;
 use onnx2int_runtimes::prepare;
 use serde::Serialize;
 
 use crate::arguments::Evaluate;
 use crate::images::{self, Wanted};
-use crate::progress::Progress;
 use crate::{console, execution, files};
 
 /// One model's result, as `--json` prints it.

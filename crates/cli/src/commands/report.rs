@@ -1,15 +1,18 @@
 //! `onnx2int report`: what a run made, as report.json, report.md, report.html and a table; or two runs side by side.
 
 mod evidence;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use onnx2int_calibration::isolate;
 use onnx2int_dataset::ImageSource;
 use onnx2int_evaluation::{
-    Noise, Report, ReportInputs, RescaleBound, Score, SelfTest, StageInput, Training, TransformRecord, render,
+    Noise, NoiseModels, Report, ReportInputs, RescaleBound, Score, SelfTest, StageInput, Training,
+    TransformRecord, render,
 };
 use onnx2int_graph::{Stage, verify};
 use serde_json::Value;
@@ -71,6 +74,7 @@ fn of_run(dir: &Path, arguments: &arguments::Report) -> anyhow::Result<()> {
         versions: versions(),
     })
     .with_context(|| format!("cannot report on {dir:?}"))?;
+    report.sweep = sweep::of(dir, models.first().map(|(model, _)| model));
     if let Some(data_dir) = &arguments.data_dir {
         let test = files::load_dataset(data_dir)?.test;
         report.noise = noise(&models, &test)?;
@@ -104,8 +108,22 @@ fn noise(models: &[(files::Model, Score)], images: &dyn ImageSource) -> anyhow::
     else {
         return Ok(None);
     };
-    let (reals, integers) = (verify(&float.graph)?, verify(&integer.graph)?);
-    let noise = onnx2int_evaluation::noise(reals, &quantized.graph, integers, images, NOISE_IMAGES);
+    let apart = isolate(&float.graph, &quantized.graph).context("cannot take the quantized model apart")?;
+    let isolated = match (&apart, at(Stage::Integer)) {
+        (Some(apart), Some(exact)) => Some(onnx2int_evaluation::Isolated {
+            weights: verify(&apart.weights)?,
+            activations: verify(&apart.activations)?,
+            exact_rescale: verify(&exact.graph)?,
+        }),
+        _ => None,
+    };
+    let models = NoiseModels {
+        float: verify(&float.graph)?,
+        quantized: &quantized.graph,
+        integer: verify(&integer.graph)?,
+        isolated,
+    };
+    let noise = onnx2int_evaluation::noise(models, images, NOISE_IMAGES);
     Ok(Some(noise.context("cannot compare the layers of the float and the integer-only model")?))
 }
 

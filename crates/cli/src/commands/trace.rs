@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use onnx2int_dataset::ImageSource;
 use onnx2int_evaluation::{Execution, Trace as Traced, tensor_values, trace};
 use onnx2int_graph::verify;
+use onnx2int_progress::Progress;
 use onnx2int_runtimes::{Kernel, RuntimeKind};
 
 use crate::arguments::Trace;
 use crate::images::{self, Wanted};
-use crate::progress::Progress;
 use crate::{console, files};
 
 pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {

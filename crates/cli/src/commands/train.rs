@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use onnx2int_dataset::{Images, SIDE};
 use onnx2int_evaluation::{Accuracy, TestAccuracy};
 use onnx2int_graph::{Stage, Tensor, Verified, verify_stage};
+use onnx2int_progress::Progress;
 use onnx2int_runtimes::{RuntimeKind, prepare, run_parallel};
 use onnx2int_training::{
     Checkpoints, EpochSummary, Observer, Plan, Progress as Step, Recipe, Trained, TrainingError, time_steps,
@@ -17,7 +18,6 @@ use onnx2int_training::{
 
 use crate::arguments::Train;
 use crate::interrupt::{self, Interrupted};
-use crate::progress::Progress;
 use crate::{console, files};
 
 /// Validation images that the exported file is checked on.

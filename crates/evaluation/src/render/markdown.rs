@@ -6,6 +6,7 @@ use super::numbers::{
     accuracy, agreement, gap, measure_footnotes, percent, percent_range, probability, short, significant,
     thousands, units,
 };
+use super::sweep::sweep;
 use super::table::{Table, escape};
 use super::training::training;
 use crate::{ChangedImage, Confusion, Flip, Margin, PairedTest, Report, RescaleBound, StageRow};
@@ -27,6 +28,7 @@ pub fn markdown(report: &Report) -> String {
         ("Images whose class changed", changed_images(report)),
         ("What each transform did", transforms(report)),
         ("Rescale error bounds", rescale_bounds(report)),
+        ("Trade-offs", sweep(report)),
         ("Parameters", pairs("parameter", &report.parameters)),
         ("Versions", pairs("software", &report.versions)),
     ];

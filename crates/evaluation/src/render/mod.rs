@@ -5,6 +5,7 @@ mod html;
 mod json;
 mod markdown;
 mod numbers;
+mod sweep;
 mod table;
 mod terminal;
 mod training;

@@ -94,6 +94,7 @@ impl Report {
             evidence: inputs.evidence,
             noise: None,
             self_test: None,
+            sweep: None,
             training: inputs.training,
             parameters: inputs.parameters,
             versions: inputs.versions,

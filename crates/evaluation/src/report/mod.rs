@@ -24,7 +24,7 @@ pub(crate) use shown::WORST_SHOWN;
 pub use shown::{Pixels, ShownImage, ShownScores};
 
 use crate::json_text::from_json;
-use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, Noise, PairedTest, Training};
+use crate::{Accuracy, Comparison, EvaluationError, Flip, LogitGap, Noise, PairedTest, Sweep, Training};
 
 /// Everything that a renderer shows. [`Report::assemble`] makes one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +55,8 @@ pub struct Report {
     pub noise: Option<Noise>,
     /// What the page compares its own results with, where images were given to compute it.
     pub self_test: Option<SelfTest>,
+    /// What accuracy costs, where it was measured of this float model.
+    pub sweep: Option<Sweep>,
     /// How the float model was trained, where that is known.
     pub training: Option<Training>,
     /// The parameters that the models were made with.
@@ -156,15 +158,17 @@ pub struct ChangedImage {
 
 impl Report {
     /// The schema of report files.
-    pub const SCHEMA: &'static str = "onnx2int-report/3";
+    pub const SCHEMA: &'static str = "onnx2int-report/4";
 
     /// Parses `report.json`, as [`crate::render::json`] writes it.
     ///
     /// # Errors
-    /// [`EvaluationError::Schema`], [`EvaluationError::Json`] or [`EvaluationError::DamagedTraining`].
+    /// [`EvaluationError::Schema`], [`EvaluationError::Json`], [`EvaluationError::DamagedTraining`] or
+    /// [`EvaluationError::DamagedSweep`].
     pub fn from_json(text: &str) -> Result<Self, EvaluationError> {
         let report: Self = from_json("report", Self::SCHEMA, text)?;
         report.training.iter().try_for_each(Training::check)?;
+        report.sweep.iter().try_for_each(Sweep::check)?;
         Ok(report)
     }
 }

@@ -23,11 +23,9 @@ use anyhow::{Context, bail};
 use onnx2int_graph::Stage;
 
 use crate::console::say;
-use crate::pipeline::{self, Settings};
 use crate::process::{self, Interrupt};
 use crate::run::Run;
-use crate::runner::Runner;
-use crate::{atomic_file, cargo, digest, python};
+use crate::{atomic_file, digest, pipeline, python, runner};
 
 use causes::Verdict;
 use compare::{Comparison, Differing};
@@ -70,13 +68,8 @@ impl Options {
 
 /// Compares the results of a `run-all` over all runtimes.
 pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) -> anyhow::Result<()> {
-    let settings = settings_of_last_run(&root, options.run)?;
-    let tool = cargo::build(&root, &interrupt)?;
-    let remake = settings.command();
-    let mut runner = Runner::open(root.clone(), tool.clone(), settings, interrupt.clone())?;
-    if let Some(reason) = runner.first_out_of_date()? {
-        bail!("the results are out of date ({reason}); make them anew with `{remake}`");
-    }
+    let (runner, tool) = runner::last_run(&root, options.run, &interrupt)?;
+    let remake = runner.remake();
     // First what can fail early.
     let python = python::python(&root, &interrupt)?;
     let stages = if options.stages.is_empty() { Stage::ALL.to_vec() } else { options.stages.clone() };
@@ -100,14 +93,6 @@ pub(crate) fn conform(root: PathBuf, options: &Options, interrupt: Interrupt) ->
         bail!("the stage files do not conform:\n  {}", conformance.failures.join("\n  "));
     }
     Ok(())
-}
-
-/// The settings that the last run-all left, so that its files are not judged by others.
-fn settings_of_last_run(root: &Path, run: Run) -> anyhow::Result<Settings> {
-    let path = pipeline::run_description_path(run);
-    let bytes = fs::read(root.join(&path))
-        .with_context(|| format!("cannot read {path:?}, which `{}` makes", run.command()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{path:?} is not the description of a run"))
 }
 
 /// The digest of the file of each stage.
@@ -259,13 +244,6 @@ fn equal(outcome: Outcome) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn without_results_it_says_how_to_make_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = settings_of_last_run(folder.path(), Run::QUICK).unwrap_err();
-        assert!(format!("{error:#}").contains("run-all --quick"), "{error:#}");
-    }
 
     #[cfg(unix)]
     #[test]

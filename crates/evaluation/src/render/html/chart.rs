@@ -56,6 +56,28 @@ pub(super) fn bar(share: f64, class: &str) -> String {
     )
 }
 
+/// A bar of parts side by side, each of a name and a class, and their shares in words below it.
+pub(super) fn parts<const COUNT: usize>(shares: [f64; COUNT], parts: [(&str, &str); COUNT]) -> String {
+    let mut bar = String::new();
+    let mut words: Vec<String> = Vec::new();
+    let mut start = 0.0;
+    for (share, (name, class)) in shares.into_iter().zip(parts) {
+        let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0 - start) };
+        bar += &format!(
+            "<rect class=\"{class}\" x=\"{:.2}%\" width=\"{:.2}%\" height=\"14\"/>",
+            start * 100.0,
+            share * 100.0
+        );
+        start += share;
+        words.push(format!("{name} {}", percent(share)));
+    }
+    format!(
+        "<svg class=\"chart parts\" aria-hidden=\"true\" width=\"100%\" height=\"14\">\
+         <rect class=\"track\" width=\"100%\" height=\"14\"/>{bar}</svg><small>{}</small>",
+        words.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +93,14 @@ mod tests {
         for share in [f64::NAN, -1.0, 7.0] {
             assert!(!bar(share, "bar").contains("NaN"), "{share}");
         }
+    }
+
+    #[test]
+    fn parts_lie_beside_each_other_and_are_told_in_words() {
+        let text = parts([0.25, 0.75], [("a", "one"), ("b", "two")]);
+        assert!(text.contains("<rect class=\"one\" x=\"0.00%\" width=\"25.00%\""), "{text}");
+        assert!(text.contains("<rect class=\"two\" x=\"25.00%\" width=\"75.00%\""), "{text}");
+        assert!(text.ends_with("<small>a 25.00 %, b 75.00 %</small>"), "{text}");
+        assert!(!parts([f64::NAN, 9.0], [("a", "one"), ("b", "two")]).contains("NaN"));
     }
 }

@@ -1,11 +1,15 @@
 //! Layer by layer: how far the integers are from the floats.
 
 use super::super::numbers::{percent, short, significant, thousands};
+use super::summary::signed;
 use super::{chart, escape, table};
-use crate::{ActivationNoise, Histogram, Noise, Report};
+use crate::{ActivationNoise, Histogram, LayerUse, MultiplierBits, Noise, NoiseSource, NoiseSources, Report};
 
 /// Bars are of this many decibels: 8 bits give about 50 at best.
 const FULL: f64 = 60.0;
+
+/// What the parts of a bar of [`NoiseSource::ALL`] are called and drawn as.
+const PARTS: [(&str, &str); 3] = [("weights", "part0"), ("activations", "part1"), ("rescale", "part2")];
 
 /// The noise of activations and weights, where it was measured.
 pub(super) fn layers(report: &Report) -> String {
@@ -22,6 +26,7 @@ pub(super) fn layers(report: &Report) -> String {
         "#one unit",
         "#beyond the codes",
     ];
+    text += &sources(noise);
     text += &table::table("Activations of the last stage against those of the float model", &titles, &rows);
     text += "<p class=\"note\">Signal to noise is <code>10 log10(sum x\u{b2} / sum (x - y)\u{b2})</code> of float elements x and what the codes stand for, y; \
              less is noisier, 6 dB are one bit, and a layer has the noise of all before it. In a distribution gray bars are the floats, the line is the integers, \
@@ -43,7 +48,101 @@ pub(super) fn layers(report: &Report) -> String {
         let titles = ["weights", "#signal to noise, dB", "#scales", "#worst channel", "#its dB"];
         text += &table::table("Weights against those of the float model", &titles, &rows);
     }
-    text
+    text + &accumulators(noise)
+}
+
+/// What each source of noise does alone, and which is the loudest.
+fn sources(noise: &Noise) -> String {
+    let apart: Vec<(&ActivationNoise, &NoiseSources)> = noise
+        .activations
+        .iter()
+        .filter_map(|activation| Some((activation, activation.sources.as_ref()?)))
+        .collect();
+    let Some((last, sources)) = apart.last() else { return String::new() };
+    let mut text = match sources.dominant() {
+        None => String::new(),
+        Some(loudest) => format!(
+            "<p>At <code>{}</code> the {} dominates: alone it leaves {} dB; {}.</p>\n",
+            escape::text(&last.tensor),
+            loudest.name(),
+            decibels(sources.each()[loudest as usize]),
+            others(sources, loudest)
+        ),
+    };
+    let rows: Vec<Vec<String>> = apart
+        .iter()
+        .map(|(activation, sources)| {
+            let mut cells = vec![escape::text(&activation.tensor), chart::parts(sources.shares(), PARTS)];
+            cells.extend(NoiseSource::ALL.into_iter().zip(sources.each()).map(|(source, level)| {
+                let level = decibels(level);
+                if sources.dominant() == Some(source) { format!("<strong>{level}</strong>") } else { level }
+            }));
+            cells
+        })
+        .collect();
+    let titles = [
+        "tensor",
+        "their power",
+        "#weight rounding, dB",
+        "#activation rounding, dB",
+        "#fixed-point rescale, dB",
+    ];
+    text += &table::table("Each source of noise alone, against the float model", &titles, &rows);
+    text + "<p class=\"note\">Alone means: the float model with the rounded weights and biases; the quantized model with the float ones; \
+            the codes of the last stage against those of the stage before it, which has float quantizers. \
+            More decibels are less noise, the loudest source is bold, and parts are shares of the three powers, which need not add up to the noise of all together.</p>\n"
+}
+
+fn others(sources: &NoiseSources, loudest: NoiseSource) -> String {
+    let rest = NoiseSource::ALL.into_iter().filter(|&source| source != loudest);
+    let rest = rest.map(|source| match sources.each()[source as usize] {
+        Some(level) => format!("the {} alone {level:.1} dB", source.name()),
+        None => format!("the {} alone is exact", source.name()),
+    });
+    rest.collect::<Vec<String>>().join(", ")
+}
+
+/// The sums that were seen beside those that can be, and the widths of multipliers.
+fn accumulators(noise: &Noise) -> String {
+    if noise.layers.is_empty() {
+        return String::new();
+    }
+    let used = |layer: &LayerUse| {
+        let size = |low: i64, high: i64| low.unsigned_abs().max(high.unsigned_abs());
+        size(layer.low, layer.high) as f64 / size(layer.proven_low, layer.proven_high).max(1) as f64
+    };
+    let rows: Vec<Vec<String>> = noise
+        .layers
+        .iter()
+        .map(|layer| {
+            let range = |low, high| format!("{} to {}", signed(low), signed(high));
+            vec![
+                escape::text(&layer.node),
+                range(layer.low, layer.high),
+                range(layer.proven_low, layer.proven_high),
+                format!("{}<br>{}", percent(used(layer)), chart::bar(used(layer), "bar")),
+                format!("{} of {}", layer.bits, layer.proven_bits),
+                layer.multipliers.map_or_else(|| "none".to_owned(), multipliers),
+            ]
+        })
+        .collect();
+    let titles = [
+        "layer",
+        "#sums on these images",
+        "#sums on any image",
+        "#used",
+        "#bits used of proven",
+        "#bits of its multipliers",
+    ];
+    table::table("The sums of each integer layer, and the multipliers behind it", &titles, &rows)
+        + "<p class=\"note\">Sums are without the bias. What is used is the greatest magnitude seen against the greatest that the weights allow; \
+           small in parentheses is how many multipliers there are.</p>\n"
+}
+
+fn multipliers(multipliers: MultiplierBits) -> String {
+    let MultiplierBits { count, least, greatest } = multipliers;
+    let bits = if least == greatest { least.to_string() } else { format!("{least} to {greatest}") };
+    format!("{bits} <small>({count})</small>")
 }
 
 fn noisiest(noise: &Noise) -> String {

@@ -1,7 +1,7 @@
 //! `report.html`: the report to look at, one file that needs no other and no network.
 //!
 //! ```text
-//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> images (bitmap, confusion) -> more sections (try_it) -> details
+//! summary (verdict, accuracy, overflow) -> stages (diff, diagram) -> layers -> trade-offs -> images (bitmap, confusion) -> more sections (try_it) -> details
 //! ```
 //!
 //! Whatever comes from a model or a file goes through [`escape::text`]. Should that be forgotten somewhere, the page's
@@ -16,10 +16,12 @@ mod diff;
 mod escape;
 mod images;
 mod layers;
+mod line_chart;
 mod policy;
 mod stages;
 mod summary;
 mod table;
+mod trade_offs;
 mod try_it;
 
 pub use compare::compare_html;
@@ -52,6 +54,7 @@ pub fn html(report: &Report, sections: &[Section]) -> String {
         ("overflow", "Can anything overflow?", summary::overflow(report)),
         ("stages", "What each step did", stages::stages(report)),
         ("layers", "Which layer is the noisiest?", layers::layers(report)),
+        ("trade-offs", "Trade-offs", trade_offs::trade_offs(report)),
         ("images", "Images", images::images(report)),
         ("confusion", "Confusion matrices", images::confusions(report)),
     ];

@@ -285,7 +285,8 @@ pub(super) fn overflow(report: &Report) -> String {
     )
 }
 
-fn signed(number: i64) -> String {
+/// With a minus sign, not a hyphen.
+pub(super) fn signed(number: i64) -> String {
     let sign = if number < 0 { "\u{2212}" } else { "" };
     format!("{sign}{}", thousands(number.unsigned_abs()))
 }

@@ -1,18 +1,16 @@
-//! A progress bar on a terminal, plain lines elsewhere.
+//! A progress bar on a terminal, plain lines elsewhere, both on the standard error.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::console;
-
 /// Without a terminal a line is written this often at most.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts what is done of a known number of items. Can be told from several threads.
-pub(crate) struct Progress {
+pub struct Progress {
     bar: ProgressBar,
     lines: Option<Mutex<Lines>>,
     label: String,
@@ -29,7 +27,7 @@ struct Lines {
 
 impl Progress {
     /// Starts at 0 of `total` items, `unit` being their name in the plural.
-    pub(crate) fn new(label: impl Into<String>, total: usize, unit: &'static str) -> Self {
+    pub fn new(label: impl Into<String>, total: usize, unit: &'static str) -> Self {
         let label = label.into();
         let total = total as u64;
         let on_terminal = std::io::stderr().is_terminal();
@@ -47,19 +45,19 @@ impl Progress {
     }
 
     /// So many more are done.
-    pub(crate) fn add(&self, items: usize) {
+    pub fn add(&self, items: usize) {
         self.bar.inc(items as u64);
         self.line();
     }
 
     /// So many are done in all.
-    pub(crate) fn set(&self, items: usize) {
+    pub fn set(&self, items: usize) {
         self.bar.set_position(items as u64);
         self.line();
     }
 
     /// So many were done before.
-    pub(crate) fn begin_at(&self, items: usize) {
+    pub fn begin_at(&self, items: usize) {
         let items = items as u64;
         self.bar.set_position(items);
         self.bar.reset_eta();
@@ -69,17 +67,17 @@ impl Progress {
     }
 
     /// Writes a line above the bar.
-    pub(crate) fn note(&self, text: impl std::fmt::Display) {
-        self.bar.suspend(|| console::note(text));
+    pub fn note(&self, text: impl std::fmt::Display) {
+        self.bar.suspend(|| tell(text));
     }
 
     /// What to show beside the bar.
-    pub(crate) fn message(&self, text: impl Into<String>) {
+    pub fn message(&self, text: impl Into<String>) {
         self.bar.set_message(text.into());
     }
 
     /// Takes the bar away.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
@@ -95,10 +93,11 @@ impl Progress {
         let rate = done.saturating_sub(lines.first) as f64 / lines.started.elapsed().as_secs_f64();
         let left = Duration::try_from_secs_f64((self.total.saturating_sub(done) as f64 / rate).round());
         let left = left.map_or(String::new(), |left| format!(", {left:?} left"));
+        let decimals = if rate < 10.0 { 2 } else { 0 };
         let message = self.bar.message();
         let separator = if message.is_empty() { "" } else { ", " };
-        console::note(format_args!(
-            "{}: {done}/{} {} ({rate:.0}/s{separator}{message}{left})",
+        tell(format_args!(
+            "{}: {done}/{} {} ({rate:.decimals$}/s{separator}{message}{left})",
             self.label, self.total, self.unit
         ));
     }
@@ -108,4 +107,9 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// A closed standard error is nobody's loss.
+fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
