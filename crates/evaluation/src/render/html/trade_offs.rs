@@ -13,9 +13,9 @@ pub(super) fn trade_offs(report: &Report) -> String {
     };
     let float = report.stages.iter().find(|row| row.digest == sweep.float_digest);
     let float = float.map(|row| row.accuracy.fraction);
-    let mut text = "<p>Each point is a model of integers only, scored on the test images; what is not varied is as in this \
-                    run's default. Lines at a point are 95 % intervals, which say how far one accuracy can be trusted, not \
-                    whether two of them differ: all are of the same images.</p>\n"
+    let mut text = "<p>Each point is a model of integers only, scored on the test images; what is not varied is as \
+                    <code>run-all</code> does it. Lines at a point are 95 % intervals, which say how far one accuracy can \
+                    be trusted, not whether two of them differ: all are of the same images.</p>\n"
         .to_owned();
     for chart in &sweep.charts {
         text += &drawn(chart, float);
@@ -32,18 +32,15 @@ fn drawn(chart: &SweepChart, float: Option<f64>) -> String {
     let mut text = format!("<h3>Accuracy over {}</h3>\n", escape::text(across));
     text += &format!("<p>{}</p>\n", escape::text(&steady(chart)));
     text += &line_chart::draw(&LineChart { across, log, reference, lines });
-    let mut reasons: Vec<(String, String)> = Vec::new();
     for (series, point) in all(chart) {
         if let SweepOutcome::Refused { reason } = &point.outcome {
-            reasons.push((format!("{}, {}", series.name, point.at), reason.clone()));
+            text += &format!(
+                "<p class=\"note\">\u{2717} refused at {}, {}: {}</p>\n",
+                escape::text(&series.name),
+                thousands(point.at.into()),
+                escape::text(reason)
+            );
         }
-    }
-    for (place, reason) in reasons {
-        text += &format!(
-            "<p class=\"note\">\u{2717} refused at {}: {}</p>\n",
-            escape::text(&place),
-            escape::text(&reason)
-        );
     }
     text + "<details><summary>The numbers</summary>\n" + &numbers(chart, across) + "</details>\n"
 }
