@@ -18,14 +18,17 @@ fn measure<S: Lanes>(lanes: S, duration: Duration) -> f64 {
     if S::GROUP == GROUP_BYTES {
         // One instruction, which no compiler sees through: two in a cycle of a latency of five take ten sums, beside
         // which two weights are in registers even where there are sixteen.
-        measure_with::<S, 10, 2>(lanes, duration)
+        measure_with::<S, 10, 2, 1>(lanes, duration)
     } else {
-        // The sums wait for an addition only, and products of the same weights would be computed once.
-        measure_with::<S, 6, 6>(lanes, duration)
+        // The sums wait for an addition only, and products of the same weights and operand would be computed once.
+        measure_with::<S, 8, 4, 2>(lanes, duration)
     }
 }
 
-fn measure_with<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, duration: Duration) -> f64 {
+fn measure_with<S: Lanes, const SUMS: usize, const WEIGHTS: usize, const XS: usize>(
+    lanes: S,
+    duration: Duration,
+) -> f64 {
     const ROUNDS: usize = 100_000;
     let started = Instant::now();
     let mut fastest = f64::INFINITY;
@@ -34,7 +37,7 @@ fn measure_with<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, dur
         let round = Instant::now();
         lanes.vectorize(
             #[inline(always)]
-            || rounds::<S, SUMS, WEIGHTS>(lanes, ROUNDS),
+            || rounds::<S, SUMS, WEIGHTS, XS>(lanes, ROUNDS),
         );
         fastest = fastest.min(round.elapsed().as_secs_f64());
     }
@@ -45,7 +48,7 @@ fn measure_with<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, dur
 const OPERANDS: usize = 128;
 
 #[inline(always)]
-fn rounds<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, rounds: usize) {
+fn rounds<S: Lanes, const SUMS: usize, const WEIGHTS: usize, const XS: usize>(lanes: S, rounds: usize) {
     let operands: [[u8; GROUP_BYTES]; OPERANDS] =
         black_box(std::array::from_fn(|operand| [operand as u8, 0, operand as u8, 0]));
     let packed: [[u8; GROUP_BYTES * MOST_LANES]; WEIGHTS] =
@@ -60,9 +63,9 @@ fn rounds<S: Lanes, const SUMS: usize, const WEIGHTS: usize>(lanes: S, rounds: u
         *sum = lanes.splat(black_box(first));
     }
     for round in 0..rounds {
-        let x = operands[round % OPERANDS];
-        for (sum, &weights) in sums.iter_mut().zip(weights.iter().cycle()) {
-            *sum = lanes.dot(*sum, x, weights);
+        let xs: [[u8; GROUP_BYTES]; XS] = std::array::from_fn(|x| operands[(round + x) % OPERANDS]);
+        for (number, sum) in sums.iter_mut().enumerate() {
+            *sum = lanes.dot(*sum, xs[number / WEIGHTS % XS], weights[number % WEIGHTS]);
         }
     }
     let mut elements = [0; MOST_LANES];
