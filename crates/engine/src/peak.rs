@@ -8,9 +8,10 @@ use crate::kernel::with_lanes;
 use crate::lanes::{GROUP_BYTES, Lanes, MOST_LANES};
 
 /// Multiplications and additions that a kernel's dot products do in a second on one thread, with all operands
-/// in registers. None where the processor lacks the instructions.
+/// in registers. None where the processor lacks the instructions, and for a portable kernel, which a compiler sees
+/// through.
 pub fn peak_multiply_adds(kernel: Kernel, duration: Duration) -> Option<f64> {
-    let instructions = kernel.instructions()?;
+    let instructions = kernel.instructions().filter(|_| !kernel.is_portable())?;
     Some(with_lanes!(instructions, |lanes| measure(lanes, duration)))
 }
 

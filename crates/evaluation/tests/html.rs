@@ -153,7 +153,11 @@ fn what_was_not_checked_is_told_so_and_what_was_is_of_this_very_file() {
     };
     let text = page(&report);
     assert!(text.contains("overflow is proven impossible; bits across runtimes are equal"), "{text}");
-    assert!(text.contains("Equal in 2 of 2 runtimes") && text.contains("need 21 of 32 bits"), "{text}");
+    assert!(
+        text.contains("Equal in 2 of 2 runtimes: on 6 images interpreter, tract.")
+            && text.contains("need 21 of 32 bits"),
+        "{text}"
+    );
     assert!(text.contains("\u{2212}1,000,000"), "{text}");
 
     report.evidence.same_bits.as_mut().unwrap().runtimes[1].equal = false;

@@ -1,9 +1,12 @@
 //! The top of the page: what came out, in sentences and in one chart.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::super::numbers::{percent, percent_range, thousands};
 use super::chart::{self, Axis};
 use super::{escape, table};
-use crate::{OverflowProof, Report, SameBits, StageRow, Verdict};
+use crate::{OverflowProof, Report, RuntimeBits, SameBits, StageRow, Verdict};
 
 /// What is under the title.
 pub(super) fn head(report: &Report) -> String {
@@ -147,25 +150,26 @@ fn same_bits(report: &Report, last: &StageRow) -> Question {
     let evidence = report.evidence.same_bits.as_ref().filter(|evidence| evidence.digest == last.digest);
     let (answer, reason) = match evidence {
         Some(SameBits { runtimes, .. }) if !runtimes.is_empty() => {
-            let list: Vec<String> = runtimes
+            let named = |runtime: &RuntimeBits| {
+                let version = runtime.version.iter().map(|version| format!(" {}", escape::text(version)));
+                let verdict = if runtime.equal { "" } else { " <strong>differs</strong>" };
+                escape::text(&runtime.name) + &version.collect::<String>() + verdict
+            };
+            // Most were asked about the same images.
+            let mut by_images: BTreeMap<Reverse<usize>, Vec<String>> = BTreeMap::new();
+            for runtime in runtimes {
+                by_images.entry(Reverse(runtime.images)).or_default().push(named(runtime));
+            }
+            let list: Vec<String> = by_images
                 .iter()
-                .map(|runtime| {
-                    format!(
-                        "{}{} on {} images{}",
-                        escape::text(&runtime.name),
-                        runtime
-                            .version
-                            .as_ref()
-                            .map_or_else(String::new, |v| format!(" {}", escape::text(v))),
-                        thousands(runtime.images as u64),
-                        if runtime.equal { "" } else { " <strong>differs</strong>" }
-                    )
+                .map(|(images, names)| {
+                    format!("on {} images {}", thousands(images.0 as u64), names.join(", "))
                 })
                 .collect();
             let all = runtimes.iter().all(|runtime| runtime.equal);
             let equal = runtimes.iter().filter(|runtime| runtime.equal).count();
             let answer = if all { Answer::Yes } else { Answer::No };
-            (answer, format!("Equal in {equal} of {} runtimes: {}.", runtimes.len(), list.join(", ")))
+            (answer, format!("Equal in {equal} of {} runtimes: {}.", runtimes.len(), list.join("; ")))
         }
         _ => (
             Answer::NotChecked,
