@@ -15,8 +15,8 @@ const MOST_INTERPRETED: u64 = 300_000_000;
 /// A probe costs no more multiplications and additions than that, or is of one image.
 pub(crate) const MOST_PROBED: u64 = 1_000_000_000;
 
-/// The interpreter, on several threads where there are several images; tract in its place for what
-/// would take it long. What was run last is kept, since the graph after one step is that before the
+/// The interpreter, on several threads where there are several images; the fastest runtime in its place
+/// for what would take it long. What was run last is kept, since the graph after one step is that before the
 /// next.
 pub(crate) struct Interpreter {
     threads: usize,
@@ -66,7 +66,7 @@ impl Executor for Interpreter {
         let images =
             inputs.first().and_then(|images| images.shape().first()).map_or(1, |&images| images as u64);
         let cost = multiply_adds(&graph) * images;
-        let kind = if cost > MOST_INTERPRETED { RuntimeKind::Tract } else { RuntimeKind::Interpreter };
+        let kind = probing_runtime(&graph, cost);
         // Another thread that panicked has left a whole entry or none.
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(run) = last.as_ref()
@@ -76,8 +76,10 @@ impl Executor for Interpreter {
             return Ok(run.outputs.clone());
         }
         let outputs = match self.run_anew(graph, inputs, kind) {
-            // tract knows fewer operators.
-            Err(_) if kind == RuntimeKind::Tract => self.run_anew(graph, inputs, RuntimeKind::Interpreter)?,
+            // The others know fewer operators.
+            Err(_) if kind != RuntimeKind::Interpreter => {
+                self.run_anew(graph, inputs, RuntimeKind::Interpreter)?
+            }
             result => result?,
         };
         if cost > 0 {
@@ -86,6 +88,12 @@ impl Executor for Interpreter {
         }
         Ok(outputs)
     }
+}
+
+/// What runs a graph that takes so many multiplications and additions. Of the last stage that is never tract, whose
+/// optimizer takes twice as long with each residual sum of integers.
+fn probing_runtime(graph: &Graph, cost: u64) -> RuntimeKind {
+    if cost > MOST_INTERPRETED { RuntimeKind::fastest(graph) } else { RuntimeKind::Interpreter }
 }
 
 fn has_symbolic_batch(graph: &Graph) -> bool {
@@ -145,4 +153,22 @@ pub(crate) fn without_images(probe: &Probe) -> Probe {
 /// The stage that the driver left in the metadata.
 pub(crate) fn stage(graph: &Graph) -> Option<Stage> {
     onnx2int_graph::metadata::stage(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_the_interpreter_long_runs_fast_and_integers_never_in_tract() {
+        let integers = "meta onnx2int.stage = \"scale_out\"\n\
+                        in %x: u8[N,2]\nconst %w: i8[2,1] = [3, -4]\n\
+                        %sum: i32[N,1] = MatMulInteger(%x, %w, 33u8, 0i8)\nout %sum";
+        let floats = "in %x: f32[N,2]\n%y: f32[N,2] = Relu(%x)\nout %y";
+        for (text, fast) in [(integers, RuntimeKind::Engine(None)), (floats, RuntimeKind::Tract)] {
+            let graph = Graph::from_text(text).unwrap();
+            assert_eq!(probing_runtime(&graph, MOST_INTERPRETED), RuntimeKind::Interpreter);
+            assert_eq!(probing_runtime(&graph, MOST_INTERPRETED + 1), fast);
+        }
+    }
 }
