@@ -271,7 +271,7 @@ The accuracy is that of the 10 000 test images in ONNX Runtime.
 ## Twins
 
 Each float file, quantized by ONNX Runtime's `quantize_static`, calibrated on 1000 training images, the ones that `onnx2int quantize` takes.
-`.ort.onnx` has the settings of `onnx2int quantize --per-axis --logits per-channel`.
+`.ort.onnx` has the settings of `onnx2int quantize --per-axis --logits per-channel --placement onnxruntime`.
 "not prepared" leaves out `quant_pre_process`, which folds batch normalization.
 The accuracy is that in ONNX Runtime with exact 8-bit products (`session.x64quantprecision`).
 
