@@ -236,6 +236,7 @@ fn the_noisiest_layer_is_named() {
                     Most elements beyond the codes has <code>&lt;b&gt;</code>: 12.50 %.";
     assert!(text.contains(sentence), "{text}");
     assert!(text.contains("exact"), "without noise there is no ratio");
+    assert!(text.contains("Its sources are not told apart"), "nothing is left out in silence");
     assert_eq!(Report::from_json(&render::json(&report)).unwrap(), report);
 }
 

@@ -58,7 +58,11 @@ fn sources(noise: &Noise) -> String {
         .iter()
         .filter_map(|activation| Some((activation, activation.sources.as_ref()?)))
         .collect();
-    let Some((last, sources)) = apart.last() else { return String::new() };
+    let Some((last, sources)) = apart.last() else {
+        return "<p>Its sources are not told apart: that takes the stage <code>integer</code>, and a quantized model whose weights have the \
+                names that <code>onnx2int quantize</code> gives them.</p>\n"
+            .to_owned();
+    };
     let mut text = match sources.dominant() {
         None => String::new(),
         Some(loudest) => format!(
