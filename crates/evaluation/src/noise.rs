@@ -174,17 +174,16 @@ pub fn noise(
 struct Observed<'g> {
     graph: &'g Graph,
     model: ScoredModel,
+    runtime: RuntimeKind,
     session: Box<dyn Session>,
 }
-
-/// It computes the same integers as every runtime, and floats fast.
-const RUNTIME: RuntimeKind = RuntimeKind::Tract;
 
 impl<'g> Observed<'g> {
     fn new(graph: Verified<'g>, values: &[ValueId]) -> Result<Self, EvaluationError> {
         let model = ScoredModel::of(graph.graph(), graph.graph().name(), "")?;
-        let session = prepare(RUNTIME, graph, values).map_err(|source| model.failed(RUNTIME, source))?;
-        Ok(Self { graph: graph.graph(), model, session })
+        let runtime = RuntimeKind::fastest(graph.graph());
+        let session = prepare(runtime, graph, values).map_err(|source| model.failed(runtime, source))?;
+        Ok(Self { graph: graph.graph(), model, runtime, session })
     }
 
     fn run(
@@ -193,7 +192,7 @@ impl<'g> Observed<'g> {
         part: std::ops::Range<usize>,
     ) -> Result<Vec<Tensor>, EvaluationError> {
         let input = self.model.input_of(images, part)?;
-        self.session.run(&[input]).map_err(|source| self.model.failed(RUNTIME, source))
+        self.session.run(&[input]).map_err(|source| self.model.failed(self.runtime, source))
     }
 }
 

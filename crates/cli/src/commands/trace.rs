@@ -53,10 +53,14 @@ pub(crate) fn run(arguments: &Trace) -> anyhow::Result<()> {
     if arguments.every_kernel {
         let kernels = Kernel::ALL.into_iter().filter(|kernel| kernel.is_available());
         for kernel in kernels.filter(|&kernel| kernel != Kernel::fastest()) {
-            let few =
-                &chosen[..chosen.len().min(if kernel.is_portable() { PORTABLE_IMAGES } else { usize::MAX })];
-            let (images, _) = Wanted { first: None, chosen: few, ..wanted }.open(scored.images)?;
-            check_same_bits(&trace, &traced(RuntimeKind::Engine(Some(kernel)), images.as_ref())?)?;
+            let few;
+            let images = if kernel.is_portable() && chosen.len() > PORTABLE_IMAGES {
+                (few, _) = Wanted { chosen: &chosen[..PORTABLE_IMAGES], ..wanted }.open(scored.images)?;
+                few.as_ref()
+            } else {
+                images
+            };
+            check_same_bits(&trace, &traced(RuntimeKind::Engine(Some(kernel)), images)?)?;
             console::note(format_args!(
                 "{kernel} gives the bits of {} for {} images",
                 Kernel::fastest(),

@@ -4,7 +4,7 @@ use onnx2int_graph::{DType, Dim, Node, NodeId, Op, PoolWindow, Source, ValueId};
 
 use super::build::Builder;
 use super::layers::{padded, plane};
-use super::recognize::{Branch, branch, constant, epilogue, per_channel};
+use super::recognize::{Branch, Results, branch, constant, epilogue, per_channel};
 use super::{BufferId, Work};
 use crate::EngineError;
 use crate::lanes::Lanes;
@@ -79,7 +79,7 @@ impl<S: Lanes> Builder<'_, S> {
             return None;
         }
         let branches = [branch(self.graph, a, channels)?, branch(self.graph, b, channels)?];
-        epilogue(self.graph, &self.uses, node.output, channels).rescale?;
+        epilogue(self.graph, &self.uses, node.output, channels, Results::Bytes).rescale?;
         let mut nodes = Vec::new();
         for value in [a, b] {
             // Taken up only if nothing else needs them.
@@ -101,7 +101,7 @@ impl<S: Lanes> Builder<'_, S> {
         let (Some((mut nodes, [a, b])), Some(channels)) = (self.sum(node), self.channels(node.output)) else {
             return Ok(None);
         };
-        let tail = epilogue(self.graph, &self.uses, node.output, channels);
+        let tail = epilogue(self.graph, &self.uses, node.output, channels, Results::Bytes);
         let Some(rescale) = tail.rescale.as_deref().map(Rescale::new) else { return Ok(None) };
         let inputs = vec![self.with_channels(a.bytes, channels)?, self.with_channels(b.bytes, channels)?];
         let elements = self.port(tail.result)?.elements();

@@ -3,7 +3,7 @@
 use onnx2int_graph::{ConvAttributes, DType, Node, NodeId, Op, Tensor, ValueId};
 
 use super::build::Builder;
-use super::recognize::{Epilogue, constant, epilogue, wide_epilogue};
+use super::recognize::{Epilogue, Results, constant, epilogue};
 use super::{BufferId, Work};
 use crate::EngineError;
 use crate::lanes::{Lanes, MOST_LANES, element_bytes};
@@ -89,7 +89,7 @@ impl<S: Lanes> Builder<'_, S> {
         let line = border.bordered_width() * channels;
         let tap = |row: usize, column: usize| row * dilations[0] * line + column * dilations[1] * channels;
 
-        let mut tail = epilogue(graph, &self.uses, node.output, filters);
+        let mut tail = epilogue(graph, &self.uses, node.output, filters, Results::Bytes);
         let mut nodes = vec![id];
         nodes.extend(&tail.nodes);
         let pool = self.pool_behind(&tail, is_depthwise, rows, columns);
@@ -223,7 +223,7 @@ impl<S: Lanes> Builder<'_, S> {
             };
             input = self.bordered(x, input, border);
         }
-        let mut tail = wide_epilogue(graph, &self.uses, node.output, filters);
+        let mut tail = epilogue(graph, &self.uses, node.output, filters, Results::BytesOrIntegers);
         fold_matrix_zero_point(&mut tail.bias, &weights, zero_point);
         let runs = vec![Run { offset: 0, elements: depth }];
         let positions = depth / channels;

@@ -60,7 +60,6 @@ pub(crate) fn per_channel(tensor: &Tensor, rank: usize, channels: usize) -> Opti
 }
 
 /// What a layer does with its sums.
-#[derive(Clone)]
 pub(crate) struct Epilogue {
     /// Added to the sums of each channel.
     pub(crate) bias: Vec<i32>,
@@ -89,20 +88,23 @@ enum Place {
     Shift,
 }
 
-/// The chain behind the sums `value`: up to a byte if it has the normal form, else a bias at most.
-pub(crate) fn epilogue(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> Epilogue {
-    let [bytes_or_bias, _] = epilogues(graph, uses, value, channels);
-    bytes_or_bias
+/// Where a rescale may end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Results {
+    /// At a byte; a chain that makes none is a bias at most.
+    Bytes,
+    /// Also where the normal form does: logits brought to one scale stay i32.
+    BytesOrIntegers,
 }
 
-/// The same, where numbers that never become bytes are rescaled as far as the normal form goes: logits brought to one
-/// scale.
-pub(crate) fn wide_epilogue(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> Epilogue {
-    let [_, longest] = epilogues(graph, uses, value, channels);
-    longest
-}
-
-fn epilogues(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> [Epilogue; 2] {
+/// The chain behind the sums `value`, as long as it has the normal form.
+pub(crate) fn epilogue(
+    graph: &Graph,
+    uses: &Uses,
+    value: ValueId,
+    channels: usize,
+    results: Results,
+) -> Epilogue {
     let mut state = State {
         place: Place::Bias,
         bias: vec![0; channels],
@@ -110,21 +112,19 @@ fn epilogues(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> [Ep
     };
     let mut at = value;
     let mut nodes = Vec::new();
-    let sums = Epilogue {
+    let mut longest = Epilogue {
         bias: state.bias.clone(),
         rescale: None,
         is_bytes: false,
         result: value,
         nodes: Vec::new(),
     };
-    let [mut with_bias, mut longest] = [sums.clone(), sums];
     while let Some(user) = uses.only_user(at) {
         let node = graph.node(user);
         nodes.push(user);
         if node.op == (Op::Cast { to: DType::U8 }) {
             let (bias, rescale) = (state.bias, Some(state.rescale));
-            let bytes = Epilogue { bias, rescale, is_bytes: true, result: node.output, nodes };
-            return [bytes.clone(), bytes];
+            return Epilogue { bias, rescale, is_bytes: true, result: node.output, nodes };
         }
         let rank = graph.value(at).ty.rank();
         let operand = node.inputs.iter().flatten().find(|&&operand| operand != at).copied();
@@ -135,18 +135,17 @@ fn epilogues(graph: &Graph, uses: &Uses, value: ValueId, channels: usize) -> [Ep
         }
         at = node.output;
         let is_bias = state.place == Place::Bias;
-        longest = Epilogue {
-            bias: state.bias.clone(),
-            rescale: (!is_bias).then(|| state.rescale.clone()),
-            is_bytes: false,
-            result: at,
-            nodes: nodes.clone(),
-        };
-        if is_bias {
-            with_bias = longest.clone();
+        if is_bias || results == Results::BytesOrIntegers {
+            longest = Epilogue {
+                bias: state.bias.clone(),
+                rescale: (!is_bias).then(|| state.rescale.clone()),
+                is_bytes: false,
+                result: at,
+                nodes: nodes.clone(),
+            };
         }
     }
-    [with_bias, longest]
+    longest
 }
 
 struct State {
